@@ -1,0 +1,284 @@
+"""Beside floors 1-3: turn what a user calls images into PIL images, one by one.
+
+Nothing is decoded before it is needed, and nothing doubtful is guessed: an input that could
+be read in two ways, or that is no image at all, is refused with a message that says what to
+do instead.
+"""
+
+import os
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._optional import import_optional
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_CHANNELS = (1, 3, 4)
+_WHAT_IMAGES_ARE = (
+    "images are an array of shape (n, height, width) or (n, height, width, 1, 3 or 4), "
+    "or a list of file paths and PIL images"
+)
+
+# An image that PIL has opened but not yet read shares its file position between all who read
+# it, and the same image may stand in a list twice.
+_LOAD_LOCK = Lock()
+
+
+def check_images(X: Any) -> np.ndarray | list:
+    """Check that `X` holds images, without decoding any of them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, h, w) or (n, h, w, channels), or sequence of path or PIL image
+        The images. Arrays are ``uint8``, or floating with values in [0, 1]; channels are
+        1, 3 or 4.
+
+    Returns
+    -------
+    images : ndarray or list
+        `X` itself if it is an array of pixels, otherwise a list of its items. `X` is not
+        copied and not changed.
+
+    Raises
+    ------
+    TypeError
+        If `X` or one of its items is of a type that holds no images.
+    ValueError
+        If the shape, the dtype or the values are not those of images, if there are none, or
+        if a file is missing.
+    """
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
+        _check_pixels(X)
+        return X
+    items = _as_list(X)
+    if not items:
+        raise ValueError("X holds no images: at least one is needed.")
+    for index, item in enumerate(items):
+        _check_item(index, item)
+    return items
+
+
+def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
+    """Read one image as a PIL image of a given mode.
+
+    Parameters
+    ----------
+    images : ndarray or list
+        What `check_images` returned.
+
+    index : int
+        The place of the image.
+
+    mode : {"RGB", "L"}
+        The colour mode to convert to.
+
+    Returns
+    -------
+    image : PIL.Image.Image
+        An image of its own: to change it changes nothing in `images`.
+
+    Raises
+    ------
+    ValueError
+        If the image cannot be read or cannot be converted; the message names it.
+    """
+    pil = import_optional("PIL.Image", extra="timm")
+    item = images[index]
+    try:
+        if isinstance(images, np.ndarray):
+            return _convert(pil.fromarray(_as_uint8(item)), mode)
+        if isinstance(item, pil.Image):
+            with _LOAD_LOCK:
+                item.load()
+            return _convert(item, mode)
+        with pil.open(item) as image:
+            return _convert(image, mode)
+    except MemoryError:
+        raise
+    except Exception as exc:
+        # Decoders answer broken files with errors of almost any class. What is wrong is the
+        # image in every case, and only its name helps to find it among thousands.
+        what = f"the file {os.fspath(item)!r}" if _is_path(item) else "this image"
+        raise ValueError(
+            f"X[{index}]: {what} cannot be read as an image ({type(exc).__name__}: {exc}). "
+            "Mend it or leave it out."
+        ) from exc
+
+
+def _is_path(item: Any) -> bool:
+    return isinstance(item, str | os.PathLike)
+
+
+def _is_torch_tensor(item: Any) -> bool:
+    # By name, so that nothing needs torch to answer the question.
+    return any(f"{c.__module__}.{c.__qualname__}" == "torch.Tensor" for c in type(item).__mro__)
+
+
+def _is_pil_image(item: Any) -> bool:
+    # By name, so that a list of paths is checked where PIL is not installed.
+    return any(c.__module__ == "PIL.Image" and c.__name__ == "Image" for c in type(item).__mro__)
+
+
+def _as_list(X: Any) -> list:
+    """List the items of a sequence of paths and PIL images."""
+    if _is_torch_tensor(X):
+        raise TypeError(
+            "X is a torch tensor. The images are prepared here, so give them as they are "
+            "before any normalisation: for a tensor of uint8 images in (n, channels, height, "
+            "width) order use X.permute(0, 2, 3, 1).cpu().numpy()."
+        )
+    if _is_path(X):
+        raise TypeError(
+            f"X is a single path, {os.fspath(X)!r}. Give a list of file paths; those of a "
+            "folder come from sklearn_ncti.datasets.load_image_folder."
+        )
+    if _is_pil_image(X):
+        raise TypeError("X is a single PIL image. Give a list of images: [image].")
+    if hasattr(X, "columns") or (hasattr(X, "tocsr") and hasattr(X, "nnz")):
+        raise ValueError(
+            f"X is a {type(X).__name__} of shape {X.shape}, which looks like a feature matrix; "
+            f"{_WHAT_IMAGES_ARE}. Of a table of paths, give the column that holds them."
+        )
+    if isinstance(X, np.ndarray) and X.ndim != 1:
+        raise ValueError(
+            f"X is an array of dtype {X.dtype} and shape {X.shape}. File paths and PIL images "
+            "come in one dimension; arrays of pixels need a numeric dtype."
+        )
+    # Series of pandas and polars have to_list; that of numpy is called tolist.
+    to_list = getattr(X, "to_list", None) or (X.tolist if isinstance(X, np.ndarray) else None)
+    if to_list is not None:
+        return to_list()
+    if not isinstance(X, Sequence) or isinstance(X, bytes | bytearray | memoryview):
+        raise TypeError(f"X is of type {type(X).__name__}; {_WHAT_IMAGES_ARE}.")
+    return list(X)
+
+
+def _check_item(index: int, item: Any) -> None:
+    if _is_path(item):
+        path = os.fspath(item)
+        if os.path.isfile(path):
+            return
+        if os.path.isdir(path):
+            raise ValueError(
+                f"X[{index}]: {path!r} is a folder. Give the files in it; "
+                "sklearn_ncti.datasets.load_image_folder lists them."
+            )
+        raise ValueError(
+            f"X[{index}]: there is no file {path!r}. "
+            "Relative paths are looked up from the current folder."
+        )
+    if _is_pil_image(item):
+        if 0 in item.size:
+            raise ValueError(f"X[{index}]: the image is of size {item.size}, without any pixel.")
+        return
+    hint = ""
+    if _is_torch_tensor(item):
+        hint = " Give images as they are before any transform: paths, PIL images or one array."
+    elif isinstance(item, np.ndarray):
+        hint = (
+            " Arrays of one size go together in one array (np.stack); "
+            "make PIL images of others (PIL.Image.fromarray)."
+        )
+    raise TypeError(
+        f"X[{index}] is of type {type(item).__name__}; the items of a sequence of images are "
+        f"file paths and PIL images.{hint}"
+    )
+
+
+def _check_pixels(X: np.ndarray) -> None:
+    """Check shape, dtype and range of an array of pixels."""
+    if X.ndim == 2:
+        raise ValueError(
+            f"X is a matrix of shape {X.shape}, which looks like a feature matrix; "
+            f"{_WHAT_IMAGES_ARE}. One grey image is X[None]; for features that are already "
+            "there no backbone is needed."
+        )
+    if X.ndim not in (3, 4):
+        raise ValueError(f"X is an array of shape {X.shape}; {_WHAT_IMAGES_ARE}.")
+    if X.ndim == 4 and X.shape[3] not in _CHANNELS:
+        hint = ""
+        if X.shape[1] in _CHANNELS:
+            hint = (
+                " It looks like the order (n, channels, height, width): "
+                "use X.transpose(0, 2, 3, 1)."
+            )
+        raise ValueError(
+            f"X is an array of shape {X.shape}, with {X.shape[3]} channels in the last place; "
+            f"{_WHAT_IMAGES_ARE}.{hint}"
+        )
+    if X.ndim == 3 and X.shape[2] in _CHANNELS and X.shape[0] > 0:
+        # One colour image and a batch of very narrow grey ones look the same.
+        raise ValueError(
+            f"X is an array of shape {X.shape}, which looks like one image with "
+            f"{X.shape[2]} channels; {_WHAT_IMAGES_ARE}. For one image use X[None]; for grey "
+            f"images that are {X.shape[2]} pixels wide use X[..., None]."
+        )
+    if X.shape[0] == 0:
+        raise ValueError(f"X, of shape {X.shape}, holds no images: at least one is needed.")
+    if X.size == 0:
+        raise ValueError(f"X, of shape {X.shape}, holds images without any pixel.")
+    if X.dtype == np.uint8:
+        return
+    if X.dtype.kind != "f":
+        remedy = (
+            "Use X.astype('float32')."
+            if X.dtype.kind == "b"
+            else "Use X.astype('uint8') if the values lie in 0..255, or divide by the largest "
+            "possible value."
+        )
+        raise ValueError(
+            f"X has dtype {X.dtype}; arrays of images are uint8 (0 to 255) or floating (0 to "
+            f"1). {remedy}"
+        )
+    # Both are NaN if any value is, so that no mask as large as X is needed.
+    low, high = float(X.min()), float(X.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(
+            "X holds NaN or infinite values; pixels of floating images lie in [0, 1]. "
+            "Replace these values or leave out their images."
+        )
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"X has floating values from {low:g} to {high:g}; pixels of floating images lie in "
+            "[0, 1]. Divide values in 0..255 by 255, and undo a normalisation: the backbone "
+            "applies its own."
+        )
+
+
+def _as_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Give one image of an array as uint8, without a last axis of one channel."""
+    if pixels.dtype != np.uint8:
+        wide = pixels.astype(np.result_type(pixels.dtype, np.float32), copy=False)
+        pixels = np.rint(wide * 255).astype(np.uint8)
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+
+
+def _convert(image: "Image", mode: str) -> "Image":
+    """Convert as PIL does, save for the modes whose range PIL would cut off."""
+    pil = import_optional("PIL.Image", extra="timm")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"its integers run from {values.min()} to {values.max()}; "
+                "16-bit grey lies in 0..65535"
+            )
+        # 257 = 65535 / 255 takes white to white; PIL would cut everything above 255 off.
+        image = pil.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        values = np.asarray(image)
+        # Written so that NaN fails it too.
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(
+                f"its floats run from {values.min():g} to {values.max():g}; "
+                "those of an image lie in [0, 1]"
+            )
+        image = pil.fromarray(_as_uint8(values))
+    elif image.mode == "P" and "transparency" in image.info:
+        # The colours stay what they are, and PIL has nothing to warn about on this way.
+        image = image.convert("RGBA")
+    return image.convert(mode)

@@ -1,0 +1,264 @@
+"""Beside floors 1-3: images to the features of any torch module."""
+
+import copy
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from .._optional import import_optional
+from ._base import _BaseBackbone
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchBackbone(_BaseBackbone):
+    """Images to the features of a torch module.
+
+    The module returns features of shape (n, width), or (n, width, 1, 1); what it was trained
+    on says how its images are to be prepared.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, callable, path or torch.export.ExportedProgram
+        One of four:
+
+        * a module. It is copied by `fit`, and itself neither changed nor run;
+        * a factory: a function or class that gives a new module when called without
+          arguments;
+        * the path of a ``.pt2`` file that `torch.export.save` wrote;
+        * an exported program.
+
+    input_size : tuple of 3 int, default=(3, 224, 224)
+        Channels, height and width of the prepared images. The channels are 3 (RGB) or 1
+        (grey).
+
+    mean : tuple of float, default=(0.485, 0.456, 0.406)
+        The mean of each channel, on the scale from 0 to 1, that is subtracted.
+
+    std : tuple of float, default=(0.229, 0.224, 0.225)
+        The standard deviation of each channel by which it is divided.
+
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"}, \
+            default="bicubic"
+        How images are resized.
+
+    crop_pct : float, default=0.875
+        The part of the resized image's edge that the crop keeps, in (0, 1].
+
+    crop_mode : {"center", "squash", "border"}, default="center"
+        How an image comes to its size: the centre is cut out, the image is squashed to the
+        proportions of `input_size` first, or borders in the colour of `mean` are added.
+
+    device : str or torch.device, default="auto"
+        Where the network runs. ``"auto"`` is a CUDA device if there is one, else Apple's
+        ``"mps"``, else the CPU.
+
+    batch_size : int, default=64
+        The number of images that go through the network at once.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        What the network computes in. ``"bfloat16"`` is torch's autocast to it; ``"auto"``
+        takes it on CUDA devices that have it, save for exported programs, and float32
+        elsewhere.
+
+    num_workers : int, default=None
+        The number of threads that read and prepare images. ``None`` is one for each CPU, at
+        most 8; 0 prepares them in the calling thread.
+
+    random_state : int, default=0
+        The seed of the weights that are not loaded: those that a factory draws.
+
+    verbose : int, default=0
+        From 1 on, a progress bar counts the images on the standard error stream.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        The width of the features.
+
+    See Also
+    --------
+    TimmBackbone : The same for a model of timm, which brings its own preparation of images.
+
+    Notes
+    -----
+    Images are converted to RGB, or to grey for a module with one input channel. 16-bit grey
+    images are scaled to 8 bits. Transparency is dropped and the EXIF orientation is not
+    applied, as in timm. Of an animated image the first frame counts.
+
+    The network that `fit` loads is no part of a pickle. A module or an exported program given
+    as the parameter `module` is, as every parameter: a factory or a path makes the smaller
+    pickle. Load ``.pt2`` files of people whom you trust only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from sklearn_ncti.backbones import TorchBackbone
+    >>> def network():
+    ...     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    >>> backbone = TorchBackbone(network, input_size=(3, 32, 32), crop_pct=1.0)
+    >>> backbone.fit_transform(images).shape
+    (4, 8)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        # Their kinds need torch to be named, or looks at several parameters: see `_build`.
+        "module": "no_validation",
+        "input_size": "no_validation",
+        "mean": "no_validation",
+        "std": "no_validation",
+        "interpolation": [
+            StrOptions({"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"})
+        ],
+        "crop_pct": [Interval(Real, 0, 1, closed="right")],
+        "crop_mode": [StrOptions({"center", "squash", "border"})],
+        **_BaseBackbone._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        module: "torch.nn.Module | Callable | str | os.PathLike | torch.export.ExportedProgram",
+        *,
+        input_size: tuple[int, int, int] = (3, 224, 224),
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        interpolation: str = "bicubic",
+        crop_pct: float = 0.875,
+        crop_mode: str = "center",
+        device: "str | torch.device" = "auto",
+        batch_size: int = 64,
+        precision: str = "auto",
+        num_workers: int | None = None,
+        random_state: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        self.module = module
+        self.input_size = input_size
+        self.mean = mean
+        self.std = std
+        self.interpolation = interpolation
+        self.crop_pct = crop_pct
+        self.crop_mode = crop_mode
+        self.device = device
+        self.batch_size = batch_size
+        self.precision = precision
+        self.num_workers = num_workers
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+        # The geometry first: it is checked at once, and a large file is not read in vain.
+        geometry = self._geometry()
+        return self._own_module(device), geometry
+
+    def _geometry(self) -> dict[str, Any]:
+        """Check the parameters that say how images are prepared, and name them as timm does."""
+        size = self.input_size
+        if (
+            not isinstance(size, tuple | list)
+            or len(size) != 3
+            or not all(isinstance(edge, Integral) and edge >= 1 for edge in size)
+            or size[0] not in (1, 3)
+        ):
+            raise ValueError(
+                "input_size must be three positive integers: channels (1 or 3), height and "
+                f"width; got {size!r}."
+            )
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if (
+                not isinstance(values, Sequence)
+                or isinstance(values, str)
+                or not all(isinstance(value, Real) and math.isfinite(value) for value in values)
+            ):
+                raise TypeError(f"{name} must be a tuple of finite numbers; got {values!r}.")
+            if len(values) != size[0]:
+                raise ValueError(
+                    f"{name} must have one value for each channel of input_size={size!r}, "
+                    f"which are {size[0]}; got {values!r}."
+                )
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std must hold positive numbers; got {self.std!r}.")
+        return {
+            "input_size": tuple(int(edge) for edge in size),
+            "mean": tuple(float(value) for value in self.mean),
+            "std": tuple(float(value) for value in self.std),
+            "interpolation": self.interpolation,
+            "crop_pct": float(self.crop_pct),
+            "crop_mode": self.crop_mode,
+        }
+
+    def _own_module(self, device: "torch.device") -> "torch.nn.Module":
+        """Give a module that shares nothing with what the user holds."""
+        torch = import_optional("torch", extra="timm")
+        module = self.module
+        if isinstance(module, str | os.PathLike):
+            return _module_of_program(_load_program(os.fspath(module)), device)
+        if isinstance(module, torch.export.ExportedProgram):
+            return _module_of_program(copy.deepcopy(module), device)
+        if isinstance(module, torch.nn.Module):
+            try:
+                return copy.deepcopy(module)
+            except Exception as exc:
+                raise ValueError(
+                    f"module: the {type(module).__name__} cannot be copied, and the one given "
+                    f"is never changed ({type(exc).__name__}: {exc}). Give a factory instead: "
+                    "a function without arguments that returns a new module."
+                ) from exc
+        if not callable(module):
+            raise TypeError(
+                "module must be a torch.nn.Module, a callable that returns one, the path of a "
+                f".pt2 file or a torch.export.ExportedProgram; got {module!r}."
+            )
+        made = module()
+        if not isinstance(made, torch.nn.Module):
+            raise TypeError(
+                "module must return a torch.nn.Module when called without arguments; "
+                f"{module!r} returned a {type(made).__name__}."
+            )
+        return made
+
+
+def _load_program(path: str) -> "torch.export.ExportedProgram":
+    torch = import_optional("torch", extra="timm")
+    if not path.endswith(".pt2"):
+        raise ValueError(
+            f"module={path!r} is not the path of a .pt2 file. Names of timm's models go to "
+            "TimmBackbone; of other files make a module yourself, or save the module with "
+            "torch.export.save."
+        )
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"module={path!r}: there is no such file. "
+            "Relative paths are looked up from the current folder."
+        )
+    try:
+        return torch.export.load(path)
+    except Exception as exc:
+        raise ValueError(
+            f"module={path!r} cannot be read as an exported program ({type(exc).__name__}: "
+            f"{exc}). Write it with torch.export.save, with a release of torch no newer than "
+            f"this one ({torch.__version__})."
+        ) from exc
+
+
+def _module_of_program(
+    program: "torch.export.ExportedProgram", device: "torch.device"
+) -> "torch.nn.Module":
+    """Make a module of a program, for a device that need not be the one of its export."""
+    if device.type != "cpu":
+        # The graph itself may name devices, which moving the module would leave as they are.
+        # Early releases of torch lack the pass; the other programs run with them all the same.
+        with suppress(ImportError):
+            passes = import_module("torch.export.passes")
+            program = passes.move_to_device_pass(program, device)
+    return program.module()

@@ -1,0 +1,360 @@
+"""What counts as images: every input that is refused, and every one that is converted."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sklearn_ncti import _optional
+from sklearn_ncti.backbones._images import check_images, read_image
+
+PIL_Image = pytest.importorskip("PIL.Image")
+
+RNG_SEED = 0
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(RNG_SEED).integers(0, 256, (3, 9, 7, 3), dtype=np.uint8)
+
+
+def read(X, index=0, mode="RGB"):
+    return np.asarray(read_image(check_images(X), index, mode))
+
+
+def as_rgb(grey):
+    return np.repeat(np.asarray(grey)[..., None], 3, axis=-1)
+
+
+# --- arrays that are images
+
+
+def test_colour_array(pixels):
+    for index in range(len(pixels)):
+        np.testing.assert_array_equal(read(pixels, index), pixels[index])
+
+
+@pytest.mark.parametrize("with_channel", [False, True])
+def test_grey_array(pixels, with_channel):
+    grey = pixels[..., :1] if with_channel else pixels[..., 0]
+    np.testing.assert_array_equal(read(grey), as_rgb(pixels[0, ..., 0]))
+    np.testing.assert_array_equal(read(grey, mode="L"), pixels[0, ..., 0])
+
+
+def test_alpha_is_dropped(pixels):
+    alpha = np.concatenate([pixels, pixels[..., :1]], axis=-1)
+    np.testing.assert_array_equal(read(alpha), pixels[0])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+def test_float_array_is_the_uint8_array(dtype):
+    # Every one of the 256 values comes back, through half precision too.
+    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    floats = (grey / 255).astype(dtype)
+    np.testing.assert_array_equal(read(floats, mode="L"), grey[0])
+
+
+def test_float_array_is_rounded():
+    floats = np.full((1, 5, 5), 0.5 / 255 + 1e-6)
+    assert read(floats, mode="L").max() == 1
+    assert read(floats - 2e-6, mode="L").max() == 0
+
+
+def test_array_is_neither_copied_nor_changed(pixels):
+    assert check_images(pixels) is pixels
+    pixels.flags.writeable = False
+    read(pixels)
+    floats = pixels / 255
+    before = floats.copy()
+    read(floats)
+    np.testing.assert_array_equal(floats, before)
+
+
+def test_non_contiguous_array(pixels):
+    np.testing.assert_array_equal(read(pixels[:, ::-1, ::2]), pixels[0, ::-1, ::2])
+
+
+# --- arrays that are not
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((5, 8)), "feature matrix"),
+        (np.zeros(5), r"shape \(5,\)"),
+        (np.zeros((2, 2, 5, 5, 3), np.uint8), r"shape \(2, 2, 5, 5, 3\)"),
+        (np.zeros((2, 5, 5, 2), np.uint8), "2 channels"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"transpose\(0, 2, 3, 1\)"),
+        (np.zeros((2, 1, 8, 8), np.uint8), r"transpose\(0, 2, 3, 1\)"),
+        (np.zeros((8, 8, 3), np.uint8), r"one image.*X\[None\]"),
+        (np.zeros((0, 8, 8), np.uint8), "at least one"),
+        (np.zeros((2, 0, 8, 3), np.uint8), "without any pixel"),
+        (np.zeros((2, 8, 8), np.int64), "dtype int64.*astype"),
+        (np.zeros((2, 8, 8), np.uint16), "dtype uint16.*divide"),
+        (np.zeros((2, 8, 8), bool), "dtype bool.*float32"),
+        (np.zeros((2, 8, 8), complex), "dtype complex128"),
+        (np.full((2, 8, 8), 255.0), "from 255 to 255.*[Dd]ivide"),
+        (np.full((2, 8, 8), -0.25), "from -0.25 to -0.25"),
+        (np.where(np.eye(8) > 0, np.nan, 0.5)[None], "NaN"),
+        (np.where(np.eye(8) > 0, np.inf, 0.5)[None], "NaN or infinite"),
+        (np.array([["a.png", "b.png"]]), "one dimension"),
+        (np.zeros((2, 2), dtype=object), "one dimension"),
+        ([], "at least one"),
+        (np.array([], dtype=object), "at least one"),
+    ],
+)
+def test_rejected_values(X, message):
+    with pytest.raises(ValueError, match=message):
+        check_images(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (None, "NoneType"),
+        (3, "int"),
+        (b"abc", "bytes"),
+        ({"a": 1}, "dict"),
+        ((path for path in ["a.png"]), "generator"),
+        ("cat.png", "single path.*load_image_folder"),
+        (Path("cat.png"), "single path"),
+        ([1, 2], r"X\[0\] is of type int"),
+        ([[0, 1], [2, 3]], r"X\[0\] is of type list"),
+        ([np.zeros((4, 4, 3), np.uint8)], r"X\[0\] is of type ndarray.*np\.stack"),
+        ([None], r"X\[0\] is of type NoneType"),
+    ],
+)
+def test_rejected_types(X, message):
+    with pytest.raises(TypeError, match=message):
+        check_images(X)
+
+
+def test_single_pil_image_is_rejected():
+    with pytest.raises(TypeError, match=r"single PIL image.*\[image\]"):
+        check_images(PIL_Image.new("RGB", (4, 4)))
+
+
+def test_torch_tensors_are_rejected():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"torch tensor.*permute"):
+        check_images(torch.zeros(2, 3, 4, 4))
+    with pytest.raises(TypeError, match=r"X\[1\] is of type Tensor.*before any transform"):
+        check_images([PIL_Image.new("RGB", (4, 4)), torch.zeros(3, 4, 4)])
+
+
+def test_tables_are_rejected():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match=r"DataFrame.*feature matrix.*column"):
+        check_images(pd.DataFrame({"path": ["a.png"]}))
+    from scipy.sparse import csr_matrix
+
+    with pytest.raises(ValueError, match=r"csr_matrix.*feature matrix"):
+        check_images(csr_matrix(np.eye(3)))
+
+
+# --- files
+
+
+@pytest.fixture
+def files(tmp_path, pixels):
+    paths = []
+    for index, image in enumerate(pixels):
+        path = tmp_path / f"{index}.png"
+        PIL_Image.fromarray(image).save(path)
+        paths.append(path)
+    return paths
+
+
+def sequences_of(paths):
+    texts = [str(path) for path in paths]
+    yield texts
+    yield tuple(texts)
+    yield paths
+    yield np.array(texts)
+    yield np.array(texts, dtype=object)
+    yield np.array(paths, dtype=object)
+    if importlib.util.find_spec("pandas"):
+        import pandas as pd
+
+        yield pd.Series(texts, index=[30, 10, 20])
+
+
+def test_kinds_of_sequences_of_paths(files, pixels):
+    for X in sequences_of(files):
+        for index in range(3):
+            np.testing.assert_array_equal(read(X, index), pixels[index])
+
+
+def test_paths_and_pil_images_mixed(files, pixels):
+    X = [files[0], PIL_Image.fromarray(pixels[1]), str(files[2])]
+    for index in range(3):
+        np.testing.assert_array_equal(read(X, index), pixels[index])
+
+
+def test_lazily_opened_image(files, pixels):
+    with PIL_Image.open(files[1]) as image:
+        np.testing.assert_array_equal(read([image]), pixels[1])
+
+
+def test_missing_file_and_folder(files, tmp_path):
+    with pytest.raises(ValueError, match=r"X\[1\]: there is no file .*absent\.png"):
+        check_images([files[0], tmp_path / "absent.png"])
+    with pytest.raises(ValueError, match=r"X\[1\]: .* is a folder"):
+        check_images([files[0], tmp_path])
+
+
+def test_file_that_is_no_image(tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("not an image")
+    with pytest.raises(ValueError, match=r"X\[0\].*notes\.png.*cannot be read") as caught:
+        read([path])
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_truncated_file(tmp_path, extension):
+    path = tmp_path / f"cut.{extension}"
+    noise = np.random.default_rng(RNG_SEED).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PIL_Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=rf"cut\.{extension}.*cannot be read") as caught:
+        read([path])
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_corrupt_data_names_the_file(tmp_path):
+    path = tmp_path / "broken.png"
+    PIL_Image.new("RGB", (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"IDAT") + 4
+    data[start : start + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        read([path])
+
+
+def test_decoders_other_errors_name_the_file_too(files, monkeypatch):
+    def fail(path):
+        raise SyntaxError("broken chunk")
+
+    monkeypatch.setattr(PIL_Image, "open", fail)
+    with pytest.raises(ValueError, match=r"0\.png.*SyntaxError: broken chunk"):
+        read(files)
+
+
+def test_file_that_vanishes_after_the_check(files):
+    X = check_images(files)
+    files[0].unlink()
+    with pytest.raises(ValueError, match=r"0\.png.*FileNotFoundError"):
+        read_image(X, 0, "RGB")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_files_are_closed(files, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        read([files[0]])
+        with pytest.raises(ValueError, match="broken"):
+            read([broken])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_image_without_pixels():
+    with pytest.raises(ValueError, match=r"X\[1\].*\(0, 5\)"):
+        check_images([PIL_Image.new("RGB", (2, 2)), PIL_Image.new("RGB", (0, 5))])
+
+
+# --- modes of PIL
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+@pytest.mark.parametrize("target", ["RGB", "L"])
+def test_ordinary_modes_convert_as_pil_does(pixels, mode, target):
+    image = PIL_Image.fromarray(pixels[0]).convert(mode)
+    before = image.copy()
+    np.testing.assert_array_equal(read([image], mode=target), np.asarray(image.convert(target)))
+    assert image.mode == mode
+    assert image.tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("transparency", [3, bytes([0, 128, 255, 7])])
+def test_palette_with_transparency(tmp_path, transparency):
+    # Warnings are errors in these tests: PIL warns about the direct way to RGB.
+    image = PIL_Image.new("P", (2, 2))
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    image.putdata([0, 1, 2, 3])
+    path = tmp_path / "palette.png"
+    image.save(path, transparency=transparency)
+    expected = [[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [100, 110, 120]]]
+    np.testing.assert_array_equal(read([path]), expected)
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_sixteen_bit_grey_is_scaled(dtype):
+    values = np.array([[0, 128, 129, 257], [32768, 65278, 65407, 65535]], dtype=dtype)
+    expected = np.rint(values.astype(float) / 257)
+    image = PIL_Image.fromarray(values)
+    assert image.mode.startswith("I;16")
+    np.testing.assert_array_equal(read([image], mode="L"), expected)
+    np.testing.assert_array_equal(read([image]), as_rgb(expected))
+
+
+def test_sixteen_bit_png(tmp_path):
+    values = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
+    path = tmp_path / "deep.png"
+    PIL_Image.fromarray(values).save(path)
+    np.testing.assert_array_equal(read([path], mode="L"), np.rint(values / 257.0))
+
+
+def test_integer_image():
+    values = np.array([[0, 65535]], dtype=np.int32)
+    np.testing.assert_array_equal(read([PIL_Image.fromarray(values)], mode="L"), [[0, 255]])
+    for wrong in (-1, 65536):
+        image = PIL_Image.fromarray(np.array([[0, wrong]], dtype=np.int32))
+        with pytest.raises(ValueError, match=rf"X\[0\].*{wrong}.*0\.\.65535"):
+            read([image])
+
+
+def test_float_image():
+    values = np.array([[0, 0.5, 1]], dtype=np.float32)
+    np.testing.assert_array_equal(read([PIL_Image.fromarray(values)], mode="L"), [[0, 128, 255]])
+    for wrong in (-0.5, 2, np.nan):
+        image = PIL_Image.fromarray(np.array([[0, wrong]], dtype=np.float32))
+        with pytest.raises(ValueError, match=r"X\[0\].*\[0, 1\]"):
+            read([image])
+
+
+def test_mode_that_pil_cannot_convert():
+    image = PIL_Image.new("La", (2, 2))
+    with pytest.raises(ValueError, match=r"X\[0\].*La"):
+        read([image])
+
+
+# --- what is not installed
+
+
+def test_import_needs_neither_torch_nor_pil():
+    code = (
+        "import sys, sklearn_ncti.backbones, sklearn_ncti.datasets\n"
+        "heavy = {'torch', 'timm', 'PIL', 'torchvision', 'tqdm'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_missing_extra_is_named(monkeypatch, pixels):
+    def absent(module):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module.partition(".")[0])
+
+    from sklearn_ncti.backbones import TimmBackbone
+
+    backbone = TimmBackbone("test_resnet", pretrained=False)
+    monkeypatch.setattr(_optional, "import_module", absent)
+    with pytest.raises(ImportError, match=r"'torch'.*pip install 'sklearn-ncti\[timm\]'"):
+        backbone.fit(pixels)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
@@ -174,9 +174,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"{missing} is None: pass both X and y to score other rows, or neither to get "
                 "the score of the fitted rows."
             )
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], reset=False, order="C"
-        )
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=False, order="C")
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
@@ -242,4 +240,3 @@ class PosteriorMixin(ClassifierMixin):
         """
         P = self.predict_proba(X)
         return self.classes_[P.argmax(axis=1)]
-

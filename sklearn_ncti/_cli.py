@@ -173,9 +173,7 @@ def _rank(args) -> tuple[Ranking, dict[str, Any]]:
         refit=False,
         verbose=1,
     )
-    sys.stderr.write(
-        f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes\n"
-    )
+    sys.stderr.write(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes\n")
     selector.fit(paths, labels)
     return selector.ranking_, {"n_rows": len(paths), "n_classes": len(selector.classes_)}
 

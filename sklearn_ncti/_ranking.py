@@ -5,7 +5,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.utils.validation import _num_samples, column_or_1d
+from sklearn.utils.validation import _check_y, _num_samples
 
 from ._base import COMPONENTS, encode_labels
 from ._discriminant import SHRINKAGE_FLOOR
@@ -289,9 +289,7 @@ class Ranking:
         header, rows, notes = self._table()
 
         def line(cells, tag):
-            return (
-                "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
-            )
+            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
         body = "".join(line(row, "td") for row in rows)
         foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
@@ -389,6 +387,7 @@ def rank_features(
             )
     check_normalization(normalization)
     scorer = check_scorer(scorer)
+    check_weights(weights, component_names(scorer))
     records = [
         {"model": name, **attempt(score_features, X, labels, scorer)}
         for name, X in features.items()
@@ -398,7 +397,7 @@ def rank_features(
 
 def check_labels(labels: ArrayLike) -> np.ndarray:
     """Return `labels` as a vector of at least two classes, or raise a ValueError."""
-    labels = column_or_1d(labels, warn=True)
+    labels = _check_y(labels)
     encode_labels(labels)
     return labels
 
@@ -432,6 +431,23 @@ def check_scorer(scorer: Any) -> Any:
     return scorer
 
 
+def component_names(scorer: Any) -> tuple[str, ...]:
+    """Names of the components that a scorer will give."""
+    return COMPONENTS if isinstance(scorer, NCTIScorer) else (type(scorer).__name__.lower(),)
+
+
+def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
+    """Return the weight of every component in `names`, 1 where `weights` names none."""
+    given = {} if weights is None else _finite_values(weights, "weights")
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"weights has unknown components {unknown}; known are {list(names)}.")
+    out = {name: given.get(name, 1.0) for name in names}
+    if min(out.values()) < 0 or max(out.values()) == 0:
+        raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
+    return out
+
+
 def attempt(function, *args) -> dict[str, Any]:
     """Call `function`, which returns a record; a failure becomes a record of its error."""
     try:
@@ -448,11 +464,12 @@ def score_features(X: ArrayLike, y: np.ndarray, scorer: Any) -> dict[str, Any]:
     """Score one feature matrix and return the record that `rank_records` takes."""
     start = time.perf_counter()
     fitted = clone(scorer).fit(X, y)
-    if hasattr(fitted, "component_scores"):
+    if isinstance(fitted, NCTIScorer):
         raw = fitted.component_scores()
         absolute = fitted.component_scores(absolute=True)
     else:
-        raw = absolute = {type(fitted).__name__.lower(): float(fitted.score())}
+        (name,) = component_names(fitted)
+        raw = absolute = {name: float(fitted.score())}
     score_time = time.perf_counter() - start
     for name, value in raw.items():
         if not np.isfinite(value):
@@ -502,7 +519,7 @@ def rank_records(
     scored = [record for record in records if not record["error"]]
     _report_failures(records)
     names = list(scored[0]["raw"])
-    weights = _check_weights(weights, names)
+    weights = check_weights(weights, names)
 
     def column(value, default=np.nan):
         return np.array([default if r["error"] else value(r) for r in records])
@@ -544,7 +561,7 @@ def rank_records(
             "The candidates took different branches of the shrinkage rule: "
             f"{at_floor.sum()} of {len(at_floor)} have features of so large a scale that their "
             "scatter is not shrunk, the others have not, and their seli are not on one scale. "
-            'Score all with one value, such as NCTIScorer(shrinkage=0.1), or use '
+            "Score all with one value, such as NCTIScorer(shrinkage=0.1), or use "
             'normalization="absolute".',
             UserWarning,
             stacklevel=3,
@@ -696,7 +713,7 @@ def ncti_refit(
             "cv_results has no mean_test_seli, mean_test_ncc and mean_test_vc: pass "
             "scoring=ncti_scoring together with refit=ncti_refit."
         )
-    weights = _check_weights(weights, COMPONENTS)
+    weights = check_weights(weights, COMPONENTS)
     values = np.array([columns[name] for name in COMPONENTS], dtype=float)
     ok = np.isfinite(values).all(axis=0)
     if not ok.any():
@@ -707,18 +724,6 @@ def ncti_refit(
         for name, row in zip(COMPONENTS, values, strict=True)
     )
     return int(np.nanargmax(total))
-
-
-def _check_weights(weights, names) -> dict[str, float]:
-    """Weight of every component in `names`, after a check."""
-    given = {} if weights is None else _finite_values(weights, "weights")
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        raise ValueError(f"weights has unknown components {unknown}; known are {list(names)}.")
-    out = {name: given.get(name, 1.0) for name in names}
-    if min(out.values()) < 0 or max(out.values()) == 0:
-        raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
-    return out
 
 
 def _finite_values(mapping, argument: str) -> dict[str, float]:
@@ -745,8 +750,9 @@ def _report_failures(records) -> None:
         for text, count in Counter(record["traceback"] for record in failed).items()
     )
     if len(failed) == len(records):
-        all_types = all(issubclass(record["error_type"], TypeError) for record in failed)
-        raise (TypeError if all_types else ValueError)(f"All {len(records)} candidates failed.\n{details}")
+        wrong_type = all(issubclass(record["error_type"], TypeError) for record in failed)
+        error = TypeError if wrong_type else ValueError
+        raise error(f"All {len(records)} candidates failed.\n{details}")
     warnings.warn(
         f"{len(failed)} of {len(records)} candidates failed and are ranked last; the others "
         f"are ranked.\n{details}",

@@ -108,7 +108,7 @@ class NCTIScorer(PosteriorMixin, BaseNCTI):
     2.188
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "NCTIScorer":  # noqa: D102 - inherited
+    def fit(self, X: ArrayLike, y: ArrayLike) -> "NCTIScorer":
         super().fit(X, y)
         self.components_ = dict(self._raw)
         self.score_ = sum(self._absolute.values())

@@ -30,10 +30,18 @@ from ._ranking import (
     attempt,
     check_labels,
     check_scorer,
+    check_weights,
+    component_names,
     rank_records,
     score_features,
 )
-from .backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
+from .backbones import (
+    TimmBackbone,
+    TorchBackbone,
+    check_model_name,
+    expand_model_names,
+    is_wildcard,
+)
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -287,13 +295,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
         """
         if y is None:
-            raise ValueError(
-                "ModelSelector requires y to be passed, but the target y is None."
-            )
+            raise ValueError("ModelSelector requires y to be passed, but the target y is None.")
         y = check_labels(y)
         check_consistent_length(X, y)
         candidates = self._candidates()
         scorer = check_scorer(self.scorer)
+        check_weights(self.weights, component_names(scorer))
         memory = check_memory(self.memory)
 
         context = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
@@ -327,32 +334,33 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return (name, transformer) of every candidate; all names checked, none fitted."""
         if not self.models:
             raise ValueError("models is empty: at least 1 candidate is needed.")
-        found: list[tuple[str | None, Any]] = []
+        # (name, transformer, whether somebody chose the name)
+        found: list[tuple[str, Any, bool]] = []
         from_wildcards: set[str] = set()
         for item in self.models:
-            if isinstance(item, str) and any(c in item for c in "*?["):
-                names = set(expand_model_names([item])) - {name for name, _ in found}
-                from_wildcards |= names
-                found += [(name, self._as_transformer(name)) for name in sorted(names)]
+            if isinstance(item, str) and is_wildcard(item):
+                known = {name for name, _, _ in found}
+                names = [name for name in expand_model_names([item]) if name not in known]
+                from_wildcards.update(names)
+                found += [(name, self._as_transformer(name), True) for name in names]
             elif isinstance(item, str) and item in from_wildcards:
                 continue
             elif _is_pair(item):
-                found.append((item[0], self._as_transformer(item[1])))
+                found.append((item[0], self._as_transformer(item[1]), True))
             else:
                 transformer = self._as_transformer(item)
-                found.append((_own_name(transformer), transformer))
+                chosen = isinstance(transformer, TimmBackbone)
+                found.append((_default_name(transformer), transformer, chosen))
 
-        # Classes without a name are told apart by a number, as make_pipeline does; a name
-        # that somebody chose must be unique.
-        unnamed = [type(model).__name__.lower() for name, model in found if name is None]
-        total, seen = Counter(unnamed), Counter()
+        # Names that nobody chose are told apart by a number, as make_pipeline does; one that
+        # somebody chose must be unique.
+        total = Counter(name for name, _, chosen in found if not chosen)
+        seen: Counter[str] = Counter()
         candidates = []
-        for name, model in found:
-            if name is None:
-                name = type(model).__name__.lower()
-                seen[name] += 1
-                name = f"{name}-{seen[name]}" if total[name] > 1 else name
-            candidates.append((name, model))
+        for name, transformer, chosen in found:
+            seen[name] += not chosen
+            numbered = not chosen and total[name] > 1
+            candidates.append((f"{name}-{seen[name]}" if numbered else name, transformer))
         repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
         if repeated:
             raise ValueError(
@@ -550,9 +558,16 @@ def _is_torch_module(model) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def _own_name(transformer) -> str | None:
-    """Return the name that a candidate brings along, if any."""
-    return str(transformer.model) if isinstance(transformer, TimmBackbone) else None
+def _default_name(transformer) -> str:
+    """Name of a candidate that was given without one."""
+    if isinstance(transformer, TimmBackbone):
+        return transformer.model
+    named = transformer
+    if isinstance(transformer, TorchBackbone):
+        named = transformer.module
+        if isinstance(named, str | os.PathLike):
+            return os.fspath(named)
+    return getattr(named, "__name__", type(named).__name__).lower()
 
 
 def _run_candidate(selector, name, model, X, y, scorer, memory, context):
@@ -594,11 +609,12 @@ def _extract(model, X, y, memory):
 
 def _fit_transform(model, X, y, stamps):
     # The stamps are not used here: they are part of the key under which features are kept.
-    features = model.fit_transform(X, y)
-    if hasattr(model, "_drop_network"):
-        # The next candidate needs the room on the device.
-        model._drop_network()
-    return features, model
+    try:
+        return model.fit_transform(X, y), model
+    finally:
+        if hasattr(model, "_drop_network"):
+            # The next candidate needs the room on the device.
+            model._drop_network()
 
 
 def _weight_files(model) -> list[Path]:

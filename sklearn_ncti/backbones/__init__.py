@@ -3,7 +3,13 @@
 Nothing here imports torch, timm or PIL before a backbone is fitted.
 """
 
-from ._timm import TimmBackbone, check_model_name, expand_model_names
+from ._timm import TimmBackbone, check_model_name, expand_model_names, is_wildcard
 from ._torch import TorchBackbone
 
-__all__ = ["TimmBackbone", "TorchBackbone", "check_model_name", "expand_model_names"]
+__all__ = [
+    "TimmBackbone",
+    "TorchBackbone",
+    "check_model_name",
+    "expand_model_names",
+    "is_wildcard",
+]

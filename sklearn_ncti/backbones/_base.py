@@ -47,6 +47,7 @@ class _Network(NamedTuple):
     mode: str
     device: "torch.device"
     bfloat16: bool
+    channels_last: bool
 
 
 class _BaseBackbone(
@@ -63,6 +64,10 @@ class _BaseBackbone(
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
         "verbose": ["verbose"],
     }
+
+    # Whether images go in with their channels last in memory. Convolutions are faster so, but
+    # a module that uses `Tensor.view` on what comes out of them would fail.
+    _channels_last: ClassVar[bool] = False
 
     @abstractmethod
     def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
@@ -224,6 +229,7 @@ class _BaseBackbone(
             _MODES[channels],
             device,
             _use_bfloat16(self.precision, device) and not (exported and self.precision == "auto"),
+            self._channels_last,
         )
 
     def _drop_network(self) -> None:
@@ -316,8 +322,9 @@ def _forward(network: _Network, batch: "torch.Tensor") -> np.ndarray:
         if network.bfloat16
         else nullcontext()
     )
+    layout = torch.channels_last if network.channels_last else torch.preserve_format
     with torch.inference_mode(), autocast:
-        output = network.module(batch.to(network.device))
+        output = network.module(batch.to(network.device, memory_format=layout))
         if not isinstance(output, torch.Tensor):
             raise TypeError(
                 f"the network returns a {type(output).__name__}, not one tensor. Wrap it in a "

@@ -90,6 +90,8 @@ class TimmBackbone(_BaseBackbone):
         **_BaseBackbone._parameter_constraints,
     }
 
+    _channels_last: ClassVar[bool] = True
+
     def __init__(
         self,
         model: str,
@@ -201,7 +203,7 @@ def check_model_name(name: str, pretrained: bool = True) -> None:
             f"model name {name!r} is none of timm's names. Write 'hf-hub:owner/name' for a "
             "model on the Hugging Face hub, or 'local-dir:folder' for a local folder."
         )
-    elif _is_wildcard(name):
+    elif is_wildcard(name):
         raise ValueError(
             f"{name!r} is a wildcard, and one model is asked for. Give it to ModelSelector, "
             "or expand it with expand_model_names."
@@ -251,7 +253,7 @@ def expand_model_names(patterns: Sequence[str], pretrained: bool = True) -> list
     names: list[str] = []
     written = set()
     for pattern in patterns:
-        if isinstance(pattern, str) and ":" not in pattern and _is_wildcard(pattern):
+        if isinstance(pattern, str) and is_wildcard(pattern):
             # Without weights timm lists bare architectures, which no tag would match.
             found = timm.list_models(
                 pattern, pretrained=pretrained, include_tags=pretrained or "." in pattern
@@ -272,8 +274,9 @@ def expand_model_names(patterns: Sequence[str], pretrained: bool = True) -> list
     return list(dict.fromkeys(names))
 
 
-def _is_wildcard(name: str) -> bool:
-    return any(character in name for character in "*?[")
+def is_wildcard(name: str) -> bool:
+    """Say whether a name stands for several of timm's; those of folders never do."""
+    return ":" not in name and any(character in name for character in "*?[")
 
 
 def _closest(word: str, known: Sequence[str]) -> str:

@@ -1,0 +1,41 @@
+"""scikit-learn's conformance checks of every estimator that takes a feature matrix.
+
+No check is excused. Those of the image backbones are beside their own tests.
+"""
+
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_ncti import (
+    ModelSelector,
+    NCTIScorer,
+    NearestCenterClassifier,
+    SELIGeometry,
+    WithinClassVariability,
+)
+
+CANDIDATES = [("pca", PCA()), ("white", PCA(whiten=True))]
+
+ESTIMATORS = [
+    NCTIScorer(),
+    NCTIScorer(variant="paper"),
+    NCTIScorer(shrinkage=0.5),
+    SELIGeometry(),
+    NearestCenterClassifier(),
+    WithinClassVariability(),
+    ModelSelector(CANDIDATES),
+    ModelSelector(CANDIDATES, final_estimator=LogisticRegression()),
+]
+
+
+# The checks fit a handful of rows, of which the estimators rightly warn.
+@pytest.mark.filterwarnings("ignore:n = .* rows are few:UserWarning")
+@pytest.mark.filterwarnings("ignore:The components .* do not vary:UserWarning")
+@pytest.mark.filterwarnings("ignore:The candidates took different branches:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@parametrize_with_checks(ESTIMATORS)
+def test_sklearn_compatible(estimator, check):
+    check(estimator)

@@ -1,0 +1,291 @@
+"""Normalisation, the sum, the Ranking, and its agreement with known accuracies."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import scipy.stats
+from helpers import make_problem
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, rank_features
+from sklearn_ncti._ranking import normalize
+
+# DESIGN.md, section 6: published totals and fine-tuned accuracies on CIFAR-10.
+PUBLISHED = {
+    "ResNet-152": (2.000, 97.53),
+    "ResNet-101": (1.799, 97.39),
+    "DenseNet-201": (1.434, 97.02),
+    "DenseNet-169": (1.146, 96.77),
+    "ResNet-34": (0.757, 96.12),
+    "ResNet-50": (0.709, 96.28),
+    "DenseNet-121": (0.655, 96.45),
+    "MNASNet-1.0": (0.031, 92.59),
+    "GoogLeNet": (-0.251, 95.54),
+    "MobileNet-V2": (-0.444, 94.74),
+    "Inception-V3": (-0.732, 96.18),
+}
+
+
+@pytest.fixture
+def candidates():
+    """Features of falling quality: the same rows with more and more noise."""
+    X, y = make_problem(d=40, spread=1.0, scale=3.0)
+    rng = np.random.default_rng(1)
+    noise = rng.normal(size=X.shape)
+    return {f"noise {a}": X + 3 * a * noise for a in (0.5, 0.0, 2.0, 1.0)}, y
+
+
+def test_minmax_is_the_papers_sum(candidates):
+    features, y = candidates
+    ranking = rank_features(features, y)
+    raw = {name: NCTIScorer().fit(X, y).components_ for name, X in features.items()}
+    columns = np.array([[c["seli"], c["ncc"], c["vc"]] for c in raw.values()])
+    scaled = MinMaxScaler().fit_transform(columns) - [0, 0, 1]
+    np.testing.assert_allclose(ranking.results["score"], scaled.sum(axis=1), atol=1e-12)
+    for j, name in enumerate(("seli", "ncc", "vc")):
+        np.testing.assert_array_equal(ranking.results[name], columns[:, j])
+        np.testing.assert_allclose(ranking.results[f"normalized_{name}"], scaled[:, j], atol=1e-12)
+    assert ranking.names == ["noise 0.0", "noise 0.5", "noise 1.0", "noise 2.0"]
+    assert ranking.best == "noise 0.0"
+    assert ranking.results["model"].tolist() == list(features)
+    assert ranking.results["rank"].tolist() == [2, 1, 4, 3]
+    assert list(ranking.scores) == ranking.names
+    assert -1 <= min(ranking.scores.values()) <= max(ranking.scores.values()) <= 2
+
+
+def test_other_normalizations(candidates):
+    features, y = candidates
+    minmax = rank_features(features, y).results
+    raw = np.column_stack([minmax[name] for name in ("seli", "ncc", "vc")])
+    zscore = rank_features(features, y, normalization="zscore").results
+    np.testing.assert_allclose(zscore["score"], StandardScaler().fit_transform(raw).sum(axis=1))
+    ranks = rank_features(features, y, normalization="rank").results
+    expected = (scipy.stats.rankdata(raw, axis=0) - 1) / 3 - [0, 0, 1]
+    np.testing.assert_allclose(ranks["score"], expected.sum(axis=1))
+    absolute = rank_features(features, y, normalization="absolute")
+    for name, X in features.items():
+        assert absolute.scores[name] == pytest.approx(NCTIScorer().fit(X, y).score())
+
+
+def test_absolute_does_not_depend_on_the_pool(candidates):
+    features, y = candidates
+    pool = rank_features(features, y, normalization="absolute").scores
+    alone = rank_features({"noise 1.0": features["noise 1.0"]}, y, normalization="absolute")
+    assert alone.scores["noise 1.0"] == pool["noise 1.0"]
+
+
+def test_ties_share_a_rank_and_a_normalised_value():
+    values, varies = normalize(np.array([3.0, 1.0, 3.0, 2.0]), "rank", "seli")
+    assert varies
+    expected = scipy.stats.rankdata([3, 1, 3, 2])
+    np.testing.assert_allclose(values, (expected - 1) / (expected.max() - 1))
+    ranking = Ranking.from_scores({"a": 1.0, "b": 2.0, "c": 1.0, "d": 0.0})
+    assert ranking.results["rank"].tolist() == [2, 1, 2, 4]
+    assert ranking.names == ["b", "a", "c", "d"]
+
+
+def test_weights(candidates):
+    features, y = candidates
+    plain = rank_features(features, y).results
+    weighted = rank_features(features, y, weights={"seli": 0.0, "vc": 2.0})
+    expected = plain["normalized_ncc"] + 2 * plain["normalized_vc"]
+    np.testing.assert_allclose(weighted.results["score"], expected)
+    assert weighted.weights == {"seli": 0.0, "ncc": 1.0, "vc": 2.0}
+    assert "0 seli + ncc + 2 vc" in str(weighted)
+
+
+@pytest.mark.parametrize("normalization", ["minmax", "zscore", "rank"])
+def test_a_component_without_spread_adds_nothing(normalization, candidates):
+    features, y = candidates
+    X = features["noise 1.0"]
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))[0]
+    same = {"a": X, "b": X @ rotation}
+    with pytest.warns(UserWarning, match=r"\['seli', 'ncc', 'vc'\] do not vary"):
+        ranking = rank_features(same, y, normalization=normalization)
+    assert ranking.scores == {"a": 0.0, "b": 0.0}
+    assert ranking.results["rank"].tolist() == [1, 1]
+
+
+def test_one_candidate_has_a_score_and_no_warning(candidates):
+    features, y = candidates
+    ranking = rank_features({"only": features["noise 0.5"]}, y)
+    assert ranking.scores == {"only": 0.0}
+
+
+def test_warns_of_mixed_shrinkage_branches(candidates):
+    features, y = candidates
+    X = features["noise 0.5"]
+    mixed = {"large": 1e3 * X, "small": 1e-2 * X}
+    with pytest.warns(UserWarning, match="different branches of the shrinkage rule: 1 of 2"):
+        rank_features(mixed, y)
+    rank_features(mixed, y, normalization="absolute")
+    with pytest.warns(UserWarning, match="do not vary"):
+        # One shrinkage for both, and scale no longer matters.
+        rank_features(mixed, y, scorer=NCTIScorer(shrinkage=0.1))
+
+
+def test_one_bad_candidate_never_ends_a_ranking(candidates):
+    features, y = candidates
+    broken = features["noise 0.5"].copy()
+    broken[0, 0] = np.nan
+    features = {"broken": broken, "constant": 0 * broken + 1, **features}
+    features["constant"][:] = 1.0
+    with pytest.warns(FitFailedWarning, match="2 of 6 candidates failed") as caught:
+        ranking = rank_features(features, y)
+    assert len(caught) == 1
+    assert "1 candidate(s) (broken) failed with:" in str(caught[0].message)
+    assert ranking.names[-2:] == ["broken", "constant"]
+    assert ranking.results["rank"].tolist() == [5, 5, 2, 1, 4, 3]
+    assert np.isnan(ranking.results["score"][:2]).all()
+    assert "contains NaN" in ranking.results["error"][0]
+    assert ranking.results["error"][2:].tolist() == [""] * 4
+    assert "failed: constant: ValueError: X has constant features" in str(ranking)
+    # The others are normalised among themselves.
+    rest = {name: features[name] for name in list(features)[2:]}
+    assert rank_features(rest, y).names == ranking.names[:-2]
+    np.testing.assert_array_equal(
+        rank_features(rest, y).results["score"], ranking.results["score"][2:]
+    )
+
+
+def test_all_failed_raises_with_grouped_tracebacks(problem):
+    X, y = problem
+    sparse = scipy.sparse.csr_matrix(X)
+    X[0, 0] = np.nan
+    message = r"(?s)All 2 candidates failed.*2 candidate\(s\) \(a, b\)"
+    with pytest.raises(ValueError, match=message):
+        rank_features({"a": X, "b": X.copy()}, y)
+    with pytest.raises(TypeError, match="Sparse data was passed for X"):
+        rank_features({"a": sparse}, y)
+
+
+def test_other_scorers(candidates):
+    features, y = candidates
+    ranking = rank_features(features, y, scorer=NearestCenterClassifier())
+    assert ranking.best == "noise 0.0"
+    expected = [NearestCenterClassifier().fit(X, y).score() for X in features.values()]
+    np.testing.assert_array_equal(ranking.results["nearestcenterclassifier"], expected)
+
+
+class ZeroScorer(BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def score(self, X=None, y=None):
+        return np.inf
+
+
+def test_bad_arguments(problem):
+    X, y = problem
+    with pytest.raises(TypeError, match="features must be a dict"):
+        rank_features([X], y)
+    with pytest.raises(ValueError, match="features is empty"):
+        rank_features({}, y)
+    with pytest.raises(TypeError, match="strings as keys, got 3"):
+        rank_features({3: X}, y)
+    with pytest.raises(ValueError, match=r"features\['b'\] has 599 rows, but labels has 600"):
+        rank_features({"a": X, "b": X[1:]}, y)
+    with pytest.raises(ValueError, match="normalization must be one of"):
+        rank_features({"a": X}, y, normalization="softmax")
+    with pytest.raises(ValueError, match=r"unknown components \['SELI'\]"):
+        rank_features({"a": X}, y, weights={"SELI": 1})
+    with pytest.raises(ValueError, match="at least 0 and not all 0"):
+        rank_features({"a": X}, y, weights={"seli": -1})
+    with pytest.raises(ValueError, match=r"weights\['vc'\] is nan"):
+        rank_features({"a": X}, y, weights={"vc": np.nan})
+    with pytest.raises(TypeError, match=r"LogisticRegression.score needs \['X', 'y'\]"):
+        rank_features({"a": X}, y, scorer=LogisticRegression())
+    with pytest.raises(TypeError, match="scorer must have fit"):
+        rank_features({"a": X}, y, scorer="ncti")
+    with pytest.raises(ValueError, match="component zeroscorer is inf"):
+        rank_features({"a": X}, y, scorer=ZeroScorer())
+    with pytest.raises(ValueError, match="at least 2 are needed"):
+        rank_features({"a": X}, np.zeros(600))
+
+
+# Agreement --------------------------------------------------------------------------------
+
+
+def test_published_anchor():
+    ranking = Ranking.from_scores({name: total for name, (total, _) in PUBLISHED.items()})
+    agreement = ranking.agreement({name: acc for name, (_, acc) in PUBLISHED.items()})
+    totals, accuracies = np.array(list(PUBLISHED.values())).T
+    assert round(agreement["weighted_kendall_tau"], 3) == 0.843
+    assert agreement["weighted_kendall_tau"] == scipy.stats.weightedtau(totals, accuracies)[0]
+    assert agreement["kendall_tau"] == scipy.stats.kendalltau(totals, accuracies)[0]
+    assert agreement["spearman_rho"] == scipy.stats.spearmanr(totals, accuracies)[0]
+    assert agreement["regret_at_1"] == agreement["regret_at_3"] == 0
+    assert agreement["n_models"] == 11
+
+
+def test_regret_and_missing_accuracies():
+    ranking = Ranking.from_scores({"a": 5, "b": 4, "c": 3, "d": 2, "e": 1})
+    agreement = ranking.agreement({"a": 80.0, "b": 85.0, "d": 90.0, "e": 95.0})
+    assert agreement["regret_at_1"] == 15.0
+    assert agreement["regret_at_3"] == 5.0
+    assert agreement["n_models"] == 4
+    assert agreement["kendall_tau"] == pytest.approx(-1)
+    assert np.isnan(ranking.agreement({"a": 1.0, "b": 1.0})["spearman_rho"])
+
+
+def test_agreement_rejects_what_it_cannot_compare():
+    ranking = Ranking.from_scores({"a": 1.0, "b": 2.0})
+    with pytest.raises(ValueError, match=r"not ranked: \['z'\]"):
+        ranking.agreement({"a": 1.0, "z": 2.0})
+    with pytest.raises(ValueError, match="accuracies has 1 of the candidates"):
+        ranking.agreement({"a": 1.0})
+    with pytest.raises(ValueError, match=r"accuracies\['a'\] is nan"):
+        ranking.agreement({"a": np.nan, "b": 1.0})
+    with pytest.raises(ValueError, match=r"scores\['a'\] is inf"):
+        Ranking.from_scores({"a": np.inf})
+    with pytest.raises(ValueError, match="scores is empty"):
+        Ranking.from_scores({})
+
+
+# Shown ------------------------------------------------------------------------------------
+
+
+def test_table_is_aligned_and_complete(candidates):
+    features, y = candidates
+    ranking = rank_features(features, y)
+    lines = str(ranking).splitlines()
+    assert len(lines) == 1 + 4 + 1
+    assert lines[0].split() == [
+        "rank",
+        "model",
+        "score",
+        "seli",
+        "ncc",
+        "vc",
+        "raw",
+        "seli",
+        "raw",
+        "ncc",
+        "raw",
+        "vc",
+    ]
+    assert len({len(line) for line in lines[:-1]}) == 1
+    assert [line.split()[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
+    assert repr(ranking) == str(ranking)
+    assert len(ranking) == 4
+
+
+def test_html_escapes_names():
+    ranking = Ranking.from_scores({"<script>alert(1)</script>": 1.0, "b": 0.0})
+    html = ranking._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert html.count("<tr>") == 3
+
+
+def test_to_frame(candidates):
+    pandas = pytest.importorskip("pandas")
+    features, y = candidates
+    frame = rank_features(features, y).to_frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.index.tolist() == [1, 2, 3, 4]
+    assert frame["model"].tolist() == ["noise 0.0", "noise 0.5", "noise 1.0", "noise 2.0"]
+    assert {"score", "seli", "normalized_vc", "n_features", "error"} <= set(frame.columns)

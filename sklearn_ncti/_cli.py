@@ -1,4 +1,4 @@
-"""Floor 6: the command line, ``sklearn-ncti rank`` and ``sklearn-ncti score``.
+"""Floor 6: the command line, ``sklearn-ncti rank``, ``score`` and ``demo``.
 
 The table goes to standard output and everything else to standard error. The exit status is
 0 for a ranking, 1 where no candidate could be scored, and 2 for wrong usage, with one line.
@@ -12,17 +12,19 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import __version__
+from ._optional import import_optional
 from ._ranking import NORMALIZATIONS, Ranking, rank_features
 from ._scorer import NCTIScorer
 from ._selector import ModelSelector
 from .backbones import TimmBackbone, expand_model_names
-from .datasets import load_image_folder
+from .datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
 
 
 class UsageError(Exception):
@@ -52,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _make_parser()
     args = parser.parse_args(argv)
     try:
+        if args.command == "demo":
+            _name_demo_outputs(args)
         _check_outputs(args)
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.showwarning = _show_warning
-            ranking, facts = args.run(args)
+            ranking, facts, text = args.run(args)
     except UsageError as exc:
         sys.stderr.write(f"{parser.prog} {args.command}: error: {exc}\n")
         return 2
@@ -66,8 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{parser.prog} {args.command}: interrupted\n")
         return 130
-    _write_outputs(args, ranking, facts)
-    sys.stdout.write(f"{ranking}\n")
+    sys.stdout.write(f"{text}\n")
+    try:
+        _write_outputs(args, ranking, facts)
+    except OSError as exc:
+        sys.stderr.write(f"{parser.prog} {args.command}: failed: {exc}\n")
+        return 1
     return 0
 
 
@@ -100,6 +108,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     shared.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     shared.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
+    shared.add_argument("--plot", type=Path, metavar="FILE", help="draw the ranking (.png, .svg)")
     shared.add_argument("--force", action="store_true", help="overwrite these files")
 
     rank = commands.add_parser(
@@ -136,6 +145,22 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     score.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
     score.set_defaults(run=_score)
+
+    demo = commands.add_parser(
+        "demo",
+        help="rank the small models that come with the package",
+        description="Rank the bundled models on handwritten digits, and compare the order with "
+        "what fine-tuning each of them really gave. Needs no network.",
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("sklearn-ncti-demo"),
+        metavar="FOLDER",
+        help="where ranking.json and ranking.png go (default: %(default)s)",
+    )
+    demo.add_argument("--force", action="store_true", help="overwrite these files")
+    demo.set_defaults(run=_demo)
     return parser
 
 
@@ -155,17 +180,15 @@ def _shrinkage(text: str) -> float | str:
     return value
 
 
-def _rank(args) -> tuple[Ranking, dict[str, Any]]:
+def _rank(args) -> tuple[Ranking, dict[str, Any], str]:
     try:
         paths, labels = load_image_folder(args.folder, limit_per_class=args.limit_per_class)
         names = expand_model_names(args.models)
     except (ValueError, TypeError) as exc:
         raise UsageError(exc) from exc
-    # A bar is drawn over and over on one line, which only a terminal can show.
-    bar = int(sys.stderr.isatty())
     selector = ModelSelector(
         [
-            TimmBackbone(name, device=args.device, batch_size=args.batch_size, verbose=bar)
+            TimmBackbone(name, device=args.device, batch_size=args.batch_size, verbose=_bar())
             for name in names
         ],
         scorer=_scorer(args),
@@ -174,11 +197,11 @@ def _rank(args) -> tuple[Ranking, dict[str, Any]]:
         verbose=1,
     )
     sys.stderr.write(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes\n")
-    selector.fit(paths, labels)
-    return selector.ranking_, {"n_rows": len(paths), "n_classes": len(selector.classes_)}
+    ranking = selector.fit(paths, labels).ranking_
+    return ranking, {"n_rows": len(paths), "n_classes": len(set(labels))}, str(ranking)
 
 
-def _score(args) -> tuple[Ranking, dict[str, Any]]:
+def _score(args) -> tuple[Ranking, dict[str, Any], str]:
     features, labels = {}, None
     stems = Counter(path.stem for path in args.files)
     for path in args.files:
@@ -196,7 +219,50 @@ def _score(args) -> tuple[Ranking, dict[str, Any]]:
     # One file has nothing to be compared with.
     normalization = args.normalization or ("minmax" if len(features) > 1 else "absolute")
     ranking = rank_features(features, labels, normalization=normalization, scorer=_scorer(args))
-    return ranking, {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
+    return ranking, {"n_rows": len(labels), "n_classes": len(np.unique(labels))}, str(ranking)
+
+
+def _demo(args) -> tuple[Ranking, dict[str, Any], str]:
+    images, labels = load_digit_images()
+    zoo = load_zoo()
+    sys.stderr.write(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits\n")
+    candidates = [(name, backbone.set_params(verbose=_bar())) for name, backbone in zoo]
+    ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
+    accuracies, deviations = load_zoo_accuracies(return_std=True)
+    agreement = ranking.agreement(accuracies)
+    column = {name: f"{accuracies[name]:.1f} +- {deviations[name]:.1f}" for name in accuracies}
+    text = "\n".join(
+        [
+            ranking._text({"fine-tuned %": column}),
+            f"agreement with fine-tuning: weighted Kendall tau "
+            f"{agreement['weighted_kendall_tau']:.2f}, Kendall tau "
+            f"{agreement['kendall_tau']:.2f}; regret {agreement['regret_at_1']:.1f} points for "
+            f"the first, {agreement['regret_at_3']:.1f} for the best of the first three",
+        ]
+    )
+    facts = {
+        "n_rows": len(images),
+        "n_classes": len(set(labels)),
+        "fine_tuned_accuracy": accuracies,
+        "agreement": agreement,
+    }
+    return ranking, facts, text
+
+
+def _name_demo_outputs(args) -> None:
+    """Set the outputs of the demonstration, in a folder that it makes."""
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"{args.output} cannot be made: {exc}") from exc
+    args.json = args.output / "ranking.json"
+    args.plot = args.output / "ranking.png" if find_spec("matplotlib") else None
+    args.csv = None
+
+
+def _bar() -> int:
+    # A bar is drawn over and over on one line, which only a terminal can show.
+    return int(sys.stderr.isatty())
 
 
 def _scorer(args) -> NCTIScorer:
@@ -224,13 +290,16 @@ def _load_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_outputs(args) -> None:
     """Refuse before the work what could not be written after it."""
-    for path in (args.json, args.csv):
-        if path is not None and path.exists() and not args.force:
+    paths = [path for path in (args.json, args.csv, args.plot) if path is not None]
+    for path in paths:
+        if path.exists() and not args.force:
             raise UsageError(f"{path} exists; name another file, or overwrite it with --force")
-        if path is not None and not path.absolute().parent.is_dir():
+        if not path.absolute().parent.is_dir():
             raise UsageError(f"the folder of {path} does not exist")
-    if args.json is not None and args.json == args.csv:
-        raise UsageError(f"--json and --csv name the same file {args.json}")
+        if paths.count(path) > 1:
+            raise UsageError(f"{path} is named for more than one output")
+    if args.plot is not None:
+        import_optional("matplotlib", extra="plot")
 
 
 def _write_outputs(args, ranking: Ranking, facts: dict[str, Any]) -> None:
@@ -255,6 +324,12 @@ def _write_outputs(args, ranking: Ranking, facts: dict[str, Any]) -> None:
             writer = csv.DictWriter(file, fieldnames=list(columns))
             writer.writeheader()
             writer.writerows(rows)
+    if args.plot is not None:
+        figure = ranking.plot().figure_
+        figure.savefig(args.plot, dpi=150, bbox_inches="tight")
+    for path in (args.json, args.csv, args.plot):
+        if path is not None:
+            sys.stderr.write(f"wrote {path}\n")
 
 
 def _plain(value: Any) -> Any:

@@ -129,7 +129,7 @@ class RankingDisplay:
             ax.barh(rows, values, left=bars, label=name, **style)
             left[True] += np.minimum(values, 0)
             left[False] += np.maximum(values, 0)
-        ax.plot(self.scores, rows, "D", color="black", markersize=5, label="score")
+        ax.plot(self.scores, rows, "D", color="black", markersize=5, label="score", clip_on=False)
         ax.axvline(0.0, color="black", linewidth=0.8)
         ax.set_yticks(rows, labels=self.names)
         ax.invert_yaxis()

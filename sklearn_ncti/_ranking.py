@@ -239,11 +239,18 @@ class Ranking:
         """
         return RankingDisplay.from_ranking(self).plot(ax=ax, kind=kind, **kwargs)
 
-    def _table(self) -> tuple[list[str], list[list[str]], list[str]]:
-        """Header, rows (best first) and notes of the printed table."""
+    def _table(
+        self, beside: Mapping[str, Mapping[str, str]] | None = None
+    ) -> tuple[list[str], list[list[str]], list[str]]:
+        """Header, rows (best first) and notes of the printed table.
+
+        `beside` has further columns, {header: {name: text}}.
+        """
+        beside = beside or {}
         results, components = self.results, list(self.weights)
         normalized = [f"normalized_{name}" for name in components]
         header = ["rank", "model", "score", *components, *(f"raw {c}" for c in components)]
+        header += beside
         rows, notes = [], []
         for i in self._order:
             numbers = [results[name][i] for name in ("score", *normalized, *components)]
@@ -252,6 +259,7 @@ class Ranking:
                     str(results["rank"][i]),
                     str(results["model"][i]),
                     *("-" if np.isnan(x) else f"{x:.3f}" for x in numbers),
+                    *(column.get(results["model"][i], "-") for column in beside.values()),
                 ]
             )
             if results["error"][i]:
@@ -271,7 +279,13 @@ class Ranking:
         return header, rows, notes
 
     def __str__(self) -> str:
-        header, rows, notes = self._table()
+        return self._text()
+
+    __repr__ = __str__
+
+    def _text(self, beside: Mapping[str, Mapping[str, str]] | None = None) -> str:
+        """Return the table as aligned text."""
+        header, rows, notes = self._table(beside)
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         lines = [
             # Only the names are words; everything else is a number and aligned as such.
@@ -282,8 +296,6 @@ class Ranking:
             for row in [header, *rows]
         ]
         return "\n".join([*lines, *notes])
-
-    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         header, rows, notes = self._table()

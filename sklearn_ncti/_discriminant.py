@@ -226,10 +226,7 @@ def fit_discriminant(
     else:
         t = max(float(shrinkage), SHRINKAGE_FLOOR)
     if t > SHRINKAGE_FLOOR:
-        # 1 - t would have no digits left where t is close to 1.
-        leading = basis.variances[:N_SHRINKAGE_COMPONENTS].sum()
-        s = -float(np.expm1(-leading)) if shrinkage is None else 1.0 - t
-        axes, coef = _shrunk(moments, s, t, n_dims, floor=_EPS * basis.variances[0])
+        axes, coef = _shrunk(moments, t, n_dims, floor=_EPS * basis.variances[0])
     else:
         axes, coef = _unshrunk(moments, basis)
     with_priors = np.log(moments.priors)
@@ -244,19 +241,20 @@ def fit_discriminant(
     )
 
 
-def _shrunk(moments, s, t, n_dims, floor):
-    """Axes and coefficients with ``W = s S_w + t w I``, w the mean within-class variance.
+def _shrunk(moments, t, n_dims, floor):
+    """Axes and coefficients with ``W = (1 - t) S_w + t w I``, w the mean within variance.
 
-    The axes solve ``(T - W) e = lambda W e``, where ``T - W = s S_b + t b I``. Subtracting
-    ``(b / w) W`` from both sides leaves ``s (S_b - (b / w) S_w) e = (lambda - b / w) W e``:
-    the same axes in the same order. In this form t -> 1, where T - W and W both become
-    multiples of the identity, has a limit instead of an arbitrary answer.
+    The axes solve ``(T - W) e = lambda W e``, where ``T - W = (1 - t) S_b + t b I``.
+    Subtracting ``(b / w) W`` from both sides leaves
+    ``(1 - t) (S_b - (b / w) S_w) e = (lambda - b / w) W e``: the same axes in the same order.
+    In this form t -> 1, where T - W and W both become multiples of the identity, has a limit
+    instead of an arbitrary answer.
     """
     within, between = moments.within, moments.between
     # Collapsed classes leave no within-class variance to divide by.
     w = max(np.trace(within) / n_dims, floor)
     b = np.trace(between) / n_dims
-    regular = s * within / w + t * np.eye(len(within))
+    regular = (1.0 - t) * within / w + t * np.eye(len(within))
     contrast = (between / b if b > 0 else between) - within / w
     _, vectors = eigh(contrast, regular)
     n_axes = min(len(moments.counts) - 1, len(within))

@@ -62,7 +62,7 @@ def test_nearest_center_decides_as_lda(problem):
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_in_a_pipeline(problem, name):
-    X, y = problem
+def test_in_a_pipeline(name):
+    X, y = make_problem(spread=1.0)
     pipeline = make_pipeline(COMPONENTS[name](20), LogisticRegression(max_iter=2000))
     assert pipeline.fit(X, y).score(X, y) > 0.9

@@ -35,14 +35,15 @@ def test_golden_values(shared, name, dtype, tolerance):
 
 PROBLEMS = {
     "plain": {},
-    "many classes": {"n": 2000, "n_classes": 80, "spread": 1.0},
-    "long-tailed": {"counts": [400, 150, 60, 25, 10, 4, 2, 1]},
+    "many classes": {"n": 2000, "n_classes": 80, "spread": 0.6},
+    "long-tailed": {"counts": [400, 150, 60, 25, 10, 4, 2, 1], "scale": 5.0},
+    "long-tailed, shrunk": {"counts": [400, 150, 60, 25, 10, 4, 2], "scale": 0.3},
     "n < d": {"n": 60, "d": 200, "n_classes": 4},
     "n < k": {"n": 40, "d": 300, "n_classes": 3},
-    "d < 64": {"d": 7},
-    "d < C": {"n": 800, "d": 5, "n_classes": 12},
+    "d < 64": {"d": 7, "spread": 1.0},
+    "d < C": {"n": 804, "d": 5, "n_classes": 12, "spread": 1.0},
     "two classes": {"n_classes": 2},
-    "one feature": {"d": 1, "n_classes": 3},
+    "one feature": {"d": 1, "n_classes": 3, "spread": 2.0},
     "moderate shrinkage": {"scale": 0.2},
     "heavy shrinkage": {"scale": 1e-2},
     "heavy shrinkage, n < d": {"n": 60, "d": 200, "n_classes": 4, "scale": 1e-2},
@@ -61,8 +62,45 @@ def test_agrees_with_sklearn_pca_and_lda(name):
         assert getattr(scorer, f"{component}_") == pytest.approx(expected[component], rel=1e-6)
     np.testing.assert_allclose(scorer.predict_proba(X), P, atol=1e-6)
     assert scorer.components_ == scorer.component_scores()
-    for part in scorer.component_scores(absolute=True).values():
-        assert 0 <= part <= 1
+    assert scorer.ncc_ < 0.999, "a saturated posterior would hide differences"
+    parts = scorer.component_scores(absolute=True)
+    assert all(0 <= part <= 1 for part in parts.values())
+    counts = np.bincount(y)
+    low = np.log(np.sqrt(counts / len(counts)).sum())
+    high = np.log(np.sqrt(counts * np.minimum(counts, len(counts))).sum())
+    assert parts["vc"] == pytest.approx(1 - (-expected["vc"] - low) / (high - low))
+
+
+def test_directions_that_lda_drops_are_dropped():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    # All noise lies along one direction, which is no principal component: the within-class
+    # scatter of the two principal components is singular but for a part in 1e12.
+    noise = rng.normal(size=300)[:, None] * [1.0, 1.0] + 1e-6 * rng.normal(size=(300, 2))
+    X = 30 * np.array([[0.0, 0.0], [1.0, 0.2], [0.3, 2.0]])[y] + 30 * noise
+    expected, P = plain_components(X, y)
+    scorer = NCTIScorer().fit(X, y)
+    assert scorer.shrinkage_ == 1e-10
+    for component in ("seli", "ncc", "vc"):
+        assert scorer.components_[component] == pytest.approx(expected[component], rel=1e-6)
+    assert scorer.transform(X).shape[1] == 1
+
+    # Class means on a line, but for a part in 1e6 of their distance.
+    noise = rng.normal(size=(100, 2))
+    noise = np.repeat(noise - noise.mean(axis=0), 3, axis=0)
+    X = 10 * (np.array([[0.0, 0.0], [1.0, 1e-6], [2.0, -1e-6]])[y] + noise)
+    assert NCTIScorer().fit(X, y).transform(X).shape[1] == 1
+
+
+def test_directions_without_variance_do_not_reach_other_rows():
+    # The third feature is constant in the fitted rows and says nothing about others.
+    X, y = make_problem(n=500, d=3, n_classes=5)
+    X[:, 2] = 4.0
+    for shrinkage in (0.0, 0.5):
+        scorer = NCTIScorer(shrinkage=shrinkage).fit(X, y)
+        moved = X + [0, 0, 100]
+        np.testing.assert_allclose(scorer.transform(moved), scorer.transform(X), atol=1e-8)
+        assert scorer.score(moved, y) == pytest.approx(scorer.score())
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.01, 0.5, 0.99])
@@ -154,6 +192,10 @@ def test_collapsed_features_are_perfect_and_finite(scale, mean, shrinkage):
     assert perfect.vc_ == pytest.approx(-np.log(6 * np.sqrt(150)))
     parts = perfect.component_scores(absolute=True)
     assert parts["seli"] == pytest.approx(1.0)
+    # What is left of the arithmetic's rounding has no say.
+    rotation = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    rotated = NCTIScorer(shrinkage=shrinkage).fit(collapsed @ rotation, y)
+    assert rotated.seli_ == pytest.approx(perfect.seli_, rel=1e-6)
     noisy = collapsed + scale * rng.normal(size=collapsed.shape)
     other = NCTIScorer(shrinkage=shrinkage).fit(noisy, y)
     assert perfect.seli_ > other.seli_

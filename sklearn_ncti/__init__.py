@@ -1,12 +1,22 @@
-"""Rank pre-trained backbones on a target data set from the geometry of their features."""
+"""Rank pre-trained backbones on a target data set from the geometry of their features.
+
+The scoring part is imported at once. The rest, which imports more of scikit-learn and later
+torch, is loaded when one of its names is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._components import NearestCenterClassifier, SELIGeometry, WithinClassVariability
 from ._display import RankingDisplay
 from ._ranking import Ranking, ncti_refit, ncti_scoring, rank_features
 from ._scorer import NCTIScorer
-from ._selector import ModelSelector
-from .backbones import TimmBackbone, TorchBackbone
-from .datasets import load_image_folder
+
+if TYPE_CHECKING:
+    from . import backbones, datasets
+    from ._selector import ModelSelector
+    from .backbones import TimmBackbone, TorchBackbone
+    from .datasets import load_image_folder
 
 __version__ = "0.1.0.dev0"
 
@@ -20,8 +30,29 @@ __all__ = [
     "TimmBackbone",
     "TorchBackbone",
     "WithinClassVariability",
+    "backbones",
+    "datasets",
     "load_image_folder",
     "ncti_refit",
     "ncti_scoring",
     "rank_features",
 ]
+
+_MODULE_OF = {
+    "ModelSelector": "_selector",
+    "TimmBackbone": "backbones",
+    "TorchBackbone": "backbones",
+    "load_image_folder": "datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("backbones", "datasets"):
+        return import_module(f".{name}", __name__)
+    if name in _MODULE_OF:
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ def run(code):
 
 
 def test_import_brings_no_heavy_package():
-    heavy = {"torch", "torchvision", "timm", "PIL", "matplotlib", "tqdm", "rich"}
+    heavy = {"torch", "torchvision", "timm", "PIL", "matplotlib", "tqdm"}
     code = "import sys, sklearn_ncti, sklearn_ncti._cli; print(*sys.modules)"
     assert not heavy & set(run(code).stdout.split())
 
@@ -44,3 +44,11 @@ def test_fault_inside_an_installed_package_is_not_hidden(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="something_else_that_is_missing"):
         import_optional("broken_package", extra="timm")
+
+
+def test_lazy_names_behave_as_others():
+    assert set(sklearn_ncti.__all__) <= set(dir(sklearn_ncti))
+    with pytest.raises(AttributeError, match="no attribute 'ModelSelecter'"):
+        sklearn_ncti.ModelSelecter  # noqa: B018
+    code = "from sklearn_ncti import *; print(ModelSelector.__name__, datasets.__name__)"
+    assert run(code).stdout.split() == ["ModelSelector", "sklearn_ncti.datasets"]

@@ -78,7 +78,7 @@ def test_directions_that_lda_drops_are_dropped():
     # scatter of the two principal components is singular but for a part in 1e12.
     noise = rng.normal(size=300)[:, None] * [1.0, 1.0] + 1e-6 * rng.normal(size=(300, 2))
     X = 30 * np.array([[0.0, 0.0], [1.0, 0.2], [0.3, 2.0]])[y] + 30 * noise
-    expected, P = plain_components(X, y)
+    expected, _ = plain_components(X, y)
     scorer = NCTIScorer().fit(X, y)
     assert scorer.shrinkage_ == 1e-10
     for component in ("seli", "ncc", "vc"):

@@ -1,0 +1,63 @@
+"""Configuration of the Sphinx site; `make docs` builds it."""
+
+import re
+
+import sklearn_ncti
+
+project = "sklearn_ncti"
+author = "the sklearn_ncti developers"
+copyright = "2026, the sklearn_ncti developers"
+release = version = sklearn_ncti.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+html_theme = "furo"
+html_title = f"sklearn_ncti {version}"
+
+# Every class has a page of its own, made from _templates/autosummary/class.rst. Of what it
+# inherits only this package's own methods are shown: those of scikit-learn are in its docs.
+autosummary_generate = True
+autosummary_imported_members = True
+autodoc_typehints = "none"
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": ",".join(
+        (
+            "BaseEstimator",
+            "CallbackSupportMixin",
+            "ClassNamePrefixFeaturesOutMixin",
+            "ClassifierMixin",
+            "TransformerMixin",
+            "_MetadataRequester",
+            "_SetOutputMixin",
+        )
+    ),
+    "exclude-members": ",".join(
+        f"set_{method}_request"
+        for method in ("fit", "predict", "predict_proba", "score", "transform")
+    ),
+}
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# Prompts are not copied.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def mark_fitted_attributes(app, what, name, obj, options, lines):
+    """Keep the names in shapes such as (n_components_,) from being read as links."""
+    lines[:] = [re.sub(r"(?<=[(, ])(n_\w+_)(?=[,)])", r"``\1``", line) for line in lines]
+
+
+def setup(app):
+    # After numpydoc, which has the default priority of 500.
+    app.connect("autodoc-process-docstring", mark_fitted_attributes, priority=900)

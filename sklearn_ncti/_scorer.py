@@ -57,7 +57,9 @@ class NCTIScorer(PosteriorMixin, BaseNCTI):
         The three, under the keys "seli", "ncc" and "vc".
 
     score_ : float
-        Score of these features on their own, in [0, 3]. Larger is better.
+        Score of these features on their own, in [0, 3]. Larger is better. Features that know
+        nothing of the labels come near ``1 + 1 / n_classes``, not 0, because an undecided
+        posterior is an even one; fully collapsed features of balanced classes get 2.5.
 
     shrinkage_ : float
         The share t that was used, in [1e-10, 1].

@@ -115,7 +115,7 @@ def load_zoo_accuracies(
 
     See Also
     --------
-    Ranking.agreement : How well a ranking agrees with them.
+    sklearn_ncti.Ranking.agreement : How well a ranking agrees with them.
 
     Examples
     --------

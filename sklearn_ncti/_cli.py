@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import sys
 import warnings
 from collections import Counter
@@ -53,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _make_parser()
     args = parser.parse_args(argv)
+    # Read by OpenMP when torch is loaded, which comes later. Its threads otherwise spin while
+    # they wait, and on a machine whose cores are busy that takes minutes instead of seconds.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         if args.command == "demo":
             _name_demo_outputs(args)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,12 @@ from helpers import make_problem
 
 from sklearn_ncti import NCTIScorer, __version__, rank_features
 from sklearn_ncti._cli import main
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    # What a command sets there is undone after each test.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture
@@ -151,6 +158,15 @@ def test_plot(capsys, files, tmp_path, monkeypatch):
     status, _, err = run(capsys, "score", *files, "--plot", str(tmp_path / "other.png"))
     assert status == 1
     assert "pip install 'sklearn-ncti[plot]'" in err
+
+
+def test_waiting_threads_do_not_spin_unless_asked_to(capsys, files, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    run(capsys, "score", *files)
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    run(capsys, "score", *files)
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_as_a_module():

@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,13 +73,19 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     }
     _measured: tuple[str, ...] = COMPONENTS
 
-    def __init__(self, n_components=64, *, shrinkage="adaptive", variant="released"):
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        shrinkage: str | float = "adaptive",
+        variant: str = "released",
+    ):
         self.n_components = n_components
         self.shrinkage = shrinkage
         self.variant = variant
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the projection to labelled features and measure them under it.
 
         Parameters
@@ -191,24 +198,62 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False, order="C")
         return self._discriminant.basis.project(X)
 
-    def _coordinates(self, X):
-        """Discriminant coordinates, centred at the fitted mean."""
-        H = self._project(X)
-        return H @ self._discriminant.axes
-
-    def _posterior(self, X):
-        """Posterior probability of every class."""
-        H = self._project(X)
-        return self._discriminant.posterior(H)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
 
 
-class PosteriorMixin(ClassifierMixin):
-    """The discriminant's posterior as a scikit-learn classifier."""
+class CoordinatesMixin(TransformerMixin):
+    """Transforms features to discriminant coordinates."""
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Discriminant coordinates, centred at the mean of the fitted rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_axes)
+            Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
+        """
+        H = self._project(X)
+        return H @ self._discriminant.axes
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._discriminant.axes.shape[1]
+
+
+class PosteriorMixin(TransformerMixin):
+    """Transforms features to the posterior of the discriminant."""
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Posterior probability of every class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        P : ndarray of shape (n_samples, n_classes)
+            Probabilities, columns in the order of `classes_`.
+        """
+        H = self._project(X)
+        return self._discriminant.posterior(H)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.classes_)
+
+
+class PosteriorClassifierMixin(ClassifierMixin):
+    """Decides by the posterior of the discriminant."""
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Posterior probability of every class.
@@ -223,7 +268,8 @@ class PosteriorMixin(ClassifierMixin):
         P : ndarray of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes_`.
         """
-        return self._posterior(X)
+        H = self._project(X)
+        return self._discriminant.posterior(H)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class of every row.

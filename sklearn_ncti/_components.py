@@ -1,9 +1,8 @@
 """Floor 3: one transformer per component of the index, for pipelines."""
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from ._base import BaseNCTI, PosteriorMixin
+from ._base import BaseNCTI, CoordinatesMixin, PosteriorClassifierMixin, PosteriorMixin
 
 
 class _OneComponentMixin:
@@ -28,7 +27,7 @@ class _OneComponentMixin:
         return self._measure_rows(X, y)[0][self._measured[0]]
 
 
-class SELIGeometry(_OneComponentMixin, BaseNCTI):
+class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
     """Discriminant coordinates of the features, and the SELI component measured on them.
 
     Simplex-encoded-label interpolation (SELI [2]_) is the geometry that features and
@@ -105,27 +104,10 @@ class SELIGeometry(_OneComponentMixin, BaseNCTI):
 
     _measured = ("seli",)
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Discriminant coordinates, centred at the mean of the fitted rows.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_axes)
-            Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
-        """
-        return self._coordinates(X)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._discriminant.axes.shape[1]
-
-
-class NearestCenterClassifier(_OneComponentMixin, PosteriorMixin, BaseNCTI):
+class NearestCenterClassifier(
+    _OneComponentMixin, PosteriorClassifierMixin, PosteriorMixin, BaseNCTI
+):
     """Nearest class center in the metric of the within-class scatter, and its component.
 
     At neural collapse the best classifier is the one that picks the nearest class center.
@@ -198,27 +180,8 @@ class NearestCenterClassifier(_OneComponentMixin, PosteriorMixin, BaseNCTI):
 
     _measured = ("ncc",)
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Posterior probability of every class; the same as `predict_proba`.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        P : ndarray of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes_`.
-        """
-        return self.predict_proba(X)
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.classes_)
-
-
-class WithinClassVariability(_OneComponentMixin, BaseNCTI):
+class WithinClassVariability(_OneComponentMixin, PosteriorMixin, BaseNCTI):
     """Posterior of the features, and the variability component measured on it.
 
     Where classes have collapsed, the posterior rows of one class are all alike, and the
@@ -289,22 +252,3 @@ class WithinClassVariability(_OneComponentMixin, BaseNCTI):
     """
 
     _measured = ("vc",)
-
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Posterior probability of every class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        P : ndarray of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes_`.
-        """
-        return self._posterior(X)
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.classes_)

@@ -1,6 +1,6 @@
 """Floor 4: RankingDisplay, the picture of a ranking."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -41,13 +41,19 @@ class RankingDisplay:
     ['b', 'a']
     """
 
-    def __init__(self, *, names, scores, contributions):
+    def __init__(
+        self,
+        *,
+        names: list[str],
+        scores: np.ndarray,
+        contributions: dict[str, np.ndarray],
+    ):
         self.names = names
         self.scores = scores
         self.contributions = contributions
 
     @classmethod
-    def from_ranking(cls, ranking: Any) -> "RankingDisplay":
+    def from_ranking(cls, ranking: Any) -> Self:
         """Display of a ranking.
 
         Parameters
@@ -71,7 +77,7 @@ class RankingDisplay:
         )
 
     @classmethod
-    def from_selector(cls, selector: Any) -> "RankingDisplay":
+    def from_selector(cls, selector: Any) -> Self:
         """Display of the ranking of a fitted selector.
 
         Parameters
@@ -86,7 +92,7 @@ class RankingDisplay:
         """
         return cls.from_ranking(selector.ranking_)
 
-    def plot(self, ax=None, *, kind: str = "components", **kwargs) -> "RankingDisplay":
+    def plot(self, ax: Any = None, *, kind: str = "components", **kwargs: Any) -> Self:
         """Draw the ranking, best candidate on top.
 
         Parameters

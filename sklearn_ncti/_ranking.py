@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,9 @@ from ._discriminant import SHRINKAGE_FLOOR
 from ._display import RankingDisplay
 from ._optional import import_optional
 from ._scorer import NCTIScorer
+
+if TYPE_CHECKING:
+    import pandas
 
 NORMALIZATIONS = ("minmax", "zscore", "rank", "absolute")
 
@@ -92,7 +95,7 @@ class Ranking:
         self.results["rank"] = np.array([1 + int((score > s).sum()) for s in score])
 
     @classmethod
-    def from_scores(cls, scores: Mapping[str, float]) -> "Ranking":
+    def from_scores(cls, scores: Mapping[str, float]) -> Self:
         """Ranking of totals that are known already, for example published ones.
 
         Parameters
@@ -201,7 +204,7 @@ class Ranking:
             "n_models": len(ordered),
         }
 
-    def to_frame(self):
+    def to_frame(self) -> "pandas.DataFrame":
         """Return the results as a pandas DataFrame, best candidate first.
 
         Returns
@@ -214,11 +217,11 @@ class Ranking:
         ImportError
             If pandas is not installed.
         """
-        pandas = import_optional("pandas", extra="all")
+        frames = import_optional("pandas", extra="all")
         columns = {name: column[self._order] for name, column in self.results.items()}
-        return pandas.DataFrame(columns).set_index("rank")
+        return frames.DataFrame(columns).set_index("rank")
 
-    def plot(self, ax=None, *, kind: str = "components", **kwargs) -> RankingDisplay:
+    def plot(self, ax: Any = None, *, kind: str = "components", **kwargs: Any) -> RankingDisplay:
         """Draw the ranking.
 
         Parameters
@@ -263,7 +266,8 @@ class Ranking:
                 ]
             )
             if results["error"][i]:
-                notes.append(f"failed: {results['model'][i]}: {results['error'][i]}")
+                first_line = results["error"][i].splitlines()[0]
+                notes.append(f"failed: {results['model'][i]}: {first_line}")
         if components:
             terms = (
                 name if self.weights[name] == 1 else f"{self.weights[name]:g} {name}"

@@ -1,12 +1,13 @@
 """Floor 3: NCTIScorer, from features and labels to the three components and one score."""
 
-import numpy as np
+from typing import Self
+
 from numpy.typing import ArrayLike
 
-from ._base import BaseNCTI, PosteriorMixin
+from ._base import BaseNCTI, CoordinatesMixin, PosteriorClassifierMixin
 
 
-class NCTIScorer(PosteriorMixin, BaseNCTI):
+class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
     """Neural Collapse Transferability Index of one feature matrix.
 
     Measures how near labelled features are to neural collapse, the geometry in which
@@ -110,7 +111,7 @@ class NCTIScorer(PosteriorMixin, BaseNCTI):
     2.188
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "NCTIScorer":
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         super().fit(X, y)
         self.components_ = dict(self._raw)
         self.score_ = sum(self._absolute.values())
@@ -165,22 +166,3 @@ class NCTIScorer(PosteriorMixin, BaseNCTI):
         """
         raw, parts = self._measure_rows(X, y)
         return dict(parts if absolute else raw)
-
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Discriminant coordinates, centred at the mean of the fitted rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_axes)
-            Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
-        """
-        return self._coordinates(X)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._discriminant.axes.shape[1]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -190,17 +190,17 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        models,
+        models: Sequence[Any],
         *,
-        scorer=None,
-        normalization="minmax",
-        weights=None,
-        final_estimator=None,
-        refit=True,
-        n_jobs=None,
-        error_score=np.nan,
-        memory=None,
-        verbose=0,
+        scorer: Any = None,
+        normalization: str = "minmax",
+        weights: Mapping[str, float] | None = None,
+        final_estimator: Any = None,
+        refit: bool = True,
+        n_jobs: int | None = None,
+        error_score: str | float = np.nan,
+        memory: Any = None,
+        verbose: int = 0,
     ):
         self.models = models
         self.scorer = scorer
@@ -243,7 +243,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     params |= {f"{name}__{key}": value for key, value in values.items()}
         return params
 
-    def set_params(self, **params: Any) -> "ModelSelector":
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of the selector or of candidates, as `get_params` names them.
 
         Parameters
@@ -267,7 +267,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return super().set_params(**params)
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: ArrayLike) -> "ModelSelector":
+    def fit(self, X: Any, y: ArrayLike) -> Self:
         """Extract, score and rank; then fit the best candidate.
 
         Parameters
@@ -322,6 +322,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best
         self.best_score_ = float(self.results_["score"][self.best_index_])
+        self.__dict__.pop("best_model_", None)
         if self.refit:
             subcontext = context.subcontext(task_name="refit-best-model")
             subcontext.call_on_fit_task_begin(estimator=self, X=X, y=y)

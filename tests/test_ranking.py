@@ -143,6 +143,9 @@ def test_one_bad_candidate_never_ends_a_ranking(candidates):
     assert "contains NaN" in ranking.results["error"][0]
     assert ranking.results["error"][2:].tolist() == [""] * 4
     assert "failed: constant: ValueError: X has constant features" in str(ranking)
+    # The table has a line for each; the whole message is in the results.
+    assert len(str(ranking).splitlines()) == 1 + 6 + 1 + 2
+    assert len(ranking.results["error"][0].splitlines()) > 1
     # The others are normalised among themselves.
     rest = {name: features[name] for name in list(features)[2:]}
     assert rank_features(rest, y).names == ranking.names[:-2]

@@ -186,6 +186,14 @@ def test_refit_false(data):
         ModelSelector(CANDIDATES).transform(X)
 
 
+def test_fitting_again_leaves_nothing_behind(data):
+    X, y = data
+    selector = ModelSelector(CANDIDATES).fit(X, y)
+    selector.set_params(refit=False).fit(X[:, :20], y)
+    assert not hasattr(selector, "best_model_")
+    assert not hasattr(selector, "n_features_in_")
+
+
 def test_names():
     names = [
         name

@@ -61,7 +61,8 @@ class TorchBackbone(_BaseBackbone):
         ``"mps"``, else the CPU.
 
     batch_size : int, default=64
-        The number of images that go through the network at once.
+        The number of images that are prepared together and go through the network at once;
+        on the CPU they go through it in smaller parts, which is faster.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         What the network computes in. ``"bfloat16"`` is torch's autocast to it; ``"auto"``

@@ -363,3 +363,22 @@ def test_real_program_on_real_images():
     with torch.no_grad():
         expected = network(batch.contiguous()).numpy()
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"), [(1, [1] * 5), (2 * 24 * 20, [2, 2, 1]), (10**6, [5])]
+)
+def test_cpu_runs_a_batch_in_parts(module, pixels, monkeypatch, limit, sizes):
+    monkeypatch.setattr("sklearn_ncti.backbones._base._CPU_PIXELS", limit)
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return copy.deepcopy(module).eval()(x)
+
+    backbone = backbone_of(Watched).fit(pixels)
+    seen.clear()
+    features = backbone.transform(pixels)
+    assert seen == sizes
+    np.testing.assert_allclose(features, by_hand(module, pixels), atol=1e-5)

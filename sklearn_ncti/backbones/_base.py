@@ -197,7 +197,9 @@ class _BaseBackbone(
         if not self.verbose:
             return nullcontext(lambda n: None)
         tqdm = import_optional("tqdm", extra="timm")
-        return _Bar(tqdm.tqdm(total=total, unit="img", desc=type(self).__name__))
+        # Of a folder or a hub, the last part tells one model from another.
+        name = os.path.basename(getattr(self, "model", type(self).__name__))
+        return _Bar(tqdm.tqdm(total=total, unit="img", desc=name))
 
     def _load_network(self) -> _Network:
         """Give the network, which is built where it is not there: a pickle leaves it behind."""

@@ -368,8 +368,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 f"models has more than one candidate named {repeated}; give each a name of "
                 "its own with a (name, model) pair."
             )
-        reserved = [n for n, _ in candidates if "__" in n or n in self.get_params(deep=False)]
-        if reserved and set(reserved) & set(self._named()):
+        own = self.get_params(deep=False)
+        reserved = [name for name in self._named() if "__" in name or name in own]
+        if reserved:
             raise ValueError(
                 f"models has the names {reserved}, which contain '__' or are parameters of "
                 "ModelSelector; choose others, so that set_params can tell them apart."

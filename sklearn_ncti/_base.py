@@ -129,11 +129,12 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.shrinkage_ = self._discriminant.shrinkage
         self.explained_variance_ratio_ = basis.variances / basis.total_variance
         if n < COMFORTABLE_ROWS * (k + n_classes):
+            fewer = "use variant='released'" if paper else "lower n_components"
             warnings.warn(
                 f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
                 f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
                 "the discriminant overfits and even noise can look well separated. Add rows, "
-                "lower n_components, or score rows that were not fitted with score(X, y).",
+                f"{fewer}, or score rows that were not fitted with score(X, y).",
                 UserWarning,
                 stacklevel=2,
             )
@@ -198,6 +199,11 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False, order="C")
         return self._discriminant.basis.project(X)
 
+    def _posterior(self, X):
+        """Posterior probability of every class, of rows that are not validated yet."""
+        H = self._project(X)
+        return self._discriminant.posterior(H)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
@@ -244,8 +250,7 @@ class PosteriorMixin(TransformerMixin):
         P : ndarray of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes_`.
         """
-        H = self._project(X)
-        return self._discriminant.posterior(H)
+        return self._posterior(X)
 
     @property
     def _n_features_out(self) -> int:
@@ -268,8 +273,7 @@ class PosteriorClassifierMixin(ClassifierMixin):
         P : ndarray of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes_`.
         """
-        H = self._project(X)
-        return self._discriminant.posterior(H)
+        return self._posterior(X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class of every row.

@@ -35,13 +35,8 @@ from ._ranking import (
     rank_records,
     score_features,
 )
-from .backbones import (
-    TimmBackbone,
-    TorchBackbone,
-    check_model_name,
-    expand_model_names,
-    is_wildcard,
-)
+from .backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
+from .backbones._timm import is_wildcard
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:

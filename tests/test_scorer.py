@@ -228,6 +228,14 @@ def test_few_rows_warn_with_the_numbers():
         NCTIScorer().fit(X, y)
 
 
+def test_the_advice_fits_the_variant():
+    X, y = make_problem(n=99, d=30, n_classes=3)
+    with pytest.warns(UserWarning, match="lower n_components"):
+        NCTIScorer().fit(X, y)
+    with pytest.warns(UserWarning, match="use variant='released'"):
+        NCTIScorer(variant="paper").fit(X, y)
+
+
 def test_vanishing_scale_has_a_limit():
     # As the scale falls the shrinkage goes to 1, where the axes are those of S_b - c S_w.
     X, y = make_problem()

@@ -3,7 +3,7 @@
 Nothing here imports torch, timm or PIL before a backbone is fitted.
 """
 
-from ._timm import TimmBackbone, check_model_name, expand_model_names, is_wildcard
+from ._timm import TimmBackbone, check_model_name, expand_model_names
 from ._torch import TorchBackbone
 
 __all__ = [
@@ -11,5 +11,4 @@ __all__ = [
     "TorchBackbone",
     "check_model_name",
     "expand_model_names",
-    "is_wildcard",
 ]

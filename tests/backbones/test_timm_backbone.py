@@ -3,7 +3,6 @@
 import json
 import pickle
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from sklearn_ncti.backbones import (  # noqa: E402
 )
 from sklearn_ncti.backbones import _base as base  # noqa: E402
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "real"
 MODEL = "test_resnet"
 
 
@@ -212,9 +210,7 @@ def test_bfloat16_is_near(files):
     ],
 )
 def test_generic_checks(name):
-    check = getattr(estimator_checks, name, None)
-    if check is None:
-        pytest.skip(f"this scikit-learn has no {name}")
+    check = getattr(estimator_checks, name)
     check("TimmBackbone", untrained())
 
 
@@ -669,11 +665,9 @@ def test_lists_of_another_type(no_download):
 # --- real weights and images
 
 
-def test_real_model_on_real_images():
-    folder = SHARED / "models" / "mobilenetv1_025_128"
-    images = SHARED / "images" / "sign_digits" / "test"
-    if not (folder.is_dir() and images.is_dir()):
-        pytest.skip("the shared models and images are not there")
+def test_real_model_on_real_images(shared):
+    folder = shared / "real" / "models" / "mobilenetv1_025_128"
+    images = shared / "real" / "images" / "sign_digits" / "test"
     paths = sorted(images.glob("*/*"))[::60]
     name = f"local-dir:{folder}"
     backbone = TimmBackbone(name, device="cpu", batch_size=4)

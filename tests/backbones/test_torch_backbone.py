@@ -17,7 +17,6 @@ from torch import nn  # noqa: E402
 
 from sklearn_ncti.backbones import TorchBackbone  # noqa: E402
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "real"
 SIZE = (3, 24, 20)
 
 
@@ -303,9 +302,7 @@ def test_module_that_cannot_be_copied(pixels):
     ],
 )
 def test_generic_checks(name):
-    check = getattr(estimator_checks, name, None)
-    if check is None:
-        pytest.skip(f"this scikit-learn has no {name}")
+    check = getattr(estimator_checks, name)
     check("TorchBackbone", backbone_of(OwnNetwork))
 
 
@@ -335,11 +332,9 @@ def test_pickles(module, program_file, pixels):
 # --- real programs and images
 
 
-def test_real_program_on_real_images():
-    folder = SHARED / "torch_modules" / "resnet20_cifar"
-    images = SHARED / "images" / "cifar10" / "test"
-    if not (folder.is_dir() and images.is_dir()):
-        pytest.skip("the shared modules and images are not there")
+def test_real_program_on_real_images(shared):
+    folder = shared / "real" / "torch_modules" / "resnet20_cifar"
+    images = shared / "real" / "images" / "cifar10" / "test"
     config = json.loads((folder / "config.json").read_text())
     paths = sorted(images.glob("*/*"))[::100]
     backbone = TorchBackbone(

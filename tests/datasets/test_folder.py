@@ -122,10 +122,8 @@ def test_bad_limits(tmp_path):
             load_image_folder(tmp_path, limit_per_class=wrong)
 
 
-def test_real_folder():
-    folder = Path(__file__).parents[2].parent / "shared" / "real" / "images" / "sign_digits"
-    if not folder.is_dir():
-        pytest.skip("the shared images are not there")
+def test_real_folder(shared):
+    folder = shared / "real" / "images" / "sign_digits"
     paths, labels = load_image_folder(folder / "train", limit_per_class=20)
     assert np.unique(labels).tolist() == [str(digit) for digit in range(10)]
     assert len(paths) == 200

@@ -510,17 +510,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     @property
     def n_features_in_(self) -> int:
         """Number of features seen in `fit`."""
-        return self._seen("n_features_in_")
+        return self.best_model_.n_features_in_
 
     @property
     def feature_names_in_(self) -> np.ndarray:
         """Names of the features seen in `fit`."""
-        return self._seen("feature_names_in_")
-
-    def _seen(self, attribute):
-        # AttributeError, which hasattr understands, also before fit.
-        best = self.__dict__.get("best_model_")
-        return getattr(best, attribute)
+        return self.best_model_.feature_names_in_
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "ranking_")

@@ -112,6 +112,24 @@ def test_nothing_is_overwritten(capsys, files, tmp_path):
     assert json.loads(mine.read_text())["best"] == "wide"
 
 
+def test_a_file_that_appears_during_the_work_is_not_overwritten(
+    capsys, files, tmp_path, monkeypatch
+):
+    mine = tmp_path / "mine.json"
+
+    def slow(*args, **kwargs):
+        mine.write_text("precious")
+        return rank_features(*args, **kwargs)
+
+    monkeypatch.setattr("sklearn_ncti._cli.rank_features", slow)
+    status, out, err = run(capsys, "score", *files, "--json", str(mine))
+    assert status == 1
+    assert "File exists" in err
+    assert mine.read_text() == "precious"
+    # The work is not lost: the table was shown before.
+    assert out.startswith("rank  model")
+
+
 def wrong_usages(files, tmp_path):
     X, y = np.zeros((4, 2)), np.arange(4)
     np.savez(tmp_path / "fewer.npz", features=X, labels=y)

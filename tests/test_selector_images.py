@@ -131,9 +131,9 @@ def test_names_are_checked_before_anything_is_built(digits, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", fail)
     for models in (["resnet18", "resnet5O"], ["resnet18", ("x", TimmBackbone("resnet5O"))]):
-        with pytest.raises(ValueError, match=r"unknown model 'resnet5O'.*resnet50"):
+        with pytest.raises(ValueError, match=r"^unknown model 'resnet5O'.*resnet50"):
             ModelSelector(models).fit(images, y)
-    with pytest.raises(ValueError, match="no folder 'nowhere'"):
+    with pytest.raises(ValueError, match=r"^model 'local-dir:nowhere': there is no folder"):
         ModelSelector(["resnet18", "local-dir:nowhere"]).fit(images, y)
 
 
@@ -156,12 +156,29 @@ def test_a_feature_matrix_is_no_image(digits):
         ModelSelector([untrained("test_vit")]).fit(images.reshape(len(images), -1), y)
 
 
-def test_networks_are_dropped_after_their_turn(digits):
+def test_networks_are_dropped_after_their_turn(digits, monkeypatch):
     images, y = digits
-    candidate = untrained("test_resnet")
-    selector = ModelSelector([candidate], refit=False, scorer=SCORER).fit(images, y)
-    assert "_network" not in candidate.__dict__
-    assert selector.results_["n_features"][0] > 0
+    events = []
+    transform, drop = TimmBackbone.transform, TimmBackbone._drop_network
+
+    def watched_transform(self, X):
+        events.append(f"run {self.model}")
+        if self.model == "test_vit":
+            raise RuntimeError("out of memory")
+        return transform(self, X)
+
+    def watched_drop(self):
+        if "_network" in self.__dict__:
+            events.append(f"drop {self.model}")
+        drop(self)
+
+    monkeypatch.setattr(TimmBackbone, "transform", watched_transform)
+    monkeypatch.setattr(TimmBackbone, "_drop_network", watched_drop)
+    names = ["test_resnet", "test_vit", "test_efficientnet"]
+    selector = ModelSelector([untrained(name) for name in names], refit=False, scorer=SCORER)
+    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
+        selector.fit(images, y)
+    assert events == [f"{verb} {name}" for name in names for verb in ("run", "drop")]
 
 
 def test_final_estimator_and_cross_validation(digits):

@@ -13,7 +13,7 @@ from ._ranking import Ranking, ncti_refit, ncti_scoring, rank_features
 from ._scorer import NCTIScorer
 
 if TYPE_CHECKING:
-    from . import backbones, datasets
+    from . import backbones, companions, datasets
     from ._selector import ModelSelector
     from .backbones import TimmBackbone, TorchBackbone
     from .datasets import load_image_folder
@@ -31,6 +31,7 @@ __all__ = [
     "TorchBackbone",
     "WithinClassVariability",
     "backbones",
+    "companions",
     "datasets",
     "load_image_folder",
     "ncti_refit",
@@ -47,7 +48,7 @@ _MODULE_OF = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("backbones", "datasets"):
+    if name in ("backbones", "companions", "datasets"):
         return import_module(f".{name}", __name__)
     if name in _MODULE_OF:
         return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -1,0 +1,16 @@
+"""Floor 3, beside NCTIScorer: other transferability metrics, one estimator each.
+
+They share one contract, which is written down once, in ``_base.py``.
+"""
+
+from ._gbc import GBC
+from ._h_score import HScore
+from ._leep import LEEP
+from ._logme import LogME
+from ._nce import NCE
+from ._nleep import NLEEP
+from ._parc import PARC
+from ._sfda import SFDA
+from ._transrate import TransRate
+
+__all__ = ["GBC", "LEEP", "NCE", "NLEEP", "PARC", "SFDA", "HScore", "LogME", "TransRate"]

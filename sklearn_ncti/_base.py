@@ -2,7 +2,7 @@
 
 import warnings
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +13,28 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from ._discriminant import fit_discriminant, principal_basis
+from ._arrays import (
+    beside,
+    check_same_namespace,
+    check_tensor,
+    like_input,
+    namespace,
+    stays_on_device,
+    to_host,
+    zeros_beside,
+)
+from ._discriminant import (
+    Projection,
+    canonical_correlations,
+    fit_discriminant,
+    held_out_projections,
+)
+from ._moments import check_finite, scatter_about
 from ._nuclear import class_nuclear_norms, nuclear_norm, nuclear_norm_from_gram
 
 #: The components in the order of the paper. Each is larger for the better features.
@@ -27,6 +44,8 @@ COMPONENTS = ("seli", "ncc", "vc")
 #: ratio pure noise of 64 features and 10 classes still gets ncc = 0.35 instead of 0.10
 #: (benchmarks/overfitting.py).
 COMFORTABLE_ROWS = 5
+
+_FLOATS = [np.float64, np.float32, np.float16]
 
 
 def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +79,50 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes, codes
 
 
+def held_out_folds(cv, codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
+    """Return the rows that each split of `cv` holds out.
+
+    Parameters
+    ----------
+    cv : int, cross-validation splitter or iterable of splits
+        An integer stands for that many stratified folds.
+
+    codes : ndarray of shape (n_samples,)
+        Class of each row, 0 to ``n_classes - 1``.
+
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    folds : list of ndarray of int
+        The rows of each fold.
+
+    Raises
+    ------
+    ValueError
+        If not every row is held out exactly once, or a fold has all rows of a class.
+    """
+    folds = [fold for _, fold in check_cv(cv, codes, classifier=True).split(codes, codes)]
+    times = np.bincount(np.concatenate(folds), minlength=len(codes))
+    if (times != 1).any():
+        row = int(np.flatnonzero(times != 1)[0])
+        raise ValueError(
+            f"cv={cv!r} holds out row {row} {times[row]} times: every row must be held out "
+            "exactly once. Use an integer, KFold or StratifiedKFold."
+        )
+    whole = np.bincount(codes, minlength=n_classes)
+    for fold in folds:
+        left = whole - np.bincount(codes[fold], minlength=n_classes)
+        if not left.all():
+            raise ValueError(
+                f"cv={cv!r} holds out all {whole[left == 0][0]} row(s) of a class at once, and "
+                "nothing is left to fit that class to. Use stratified folds, and at least 2 "
+                "rows of every class."
+            )
+    return folds
+
+
 class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """One projection of labelled features, and what is measured under it.
 
@@ -70,6 +133,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "shrinkage": [StrOptions({"adaptive"}), Interval(Real, 0, 1, closed="both")],
         "variant": [StrOptions({"released", "paper"})],
+        "cv": ["cv_object"],
     }
     _measured: tuple[str, ...] = COMPONENTS
 
@@ -79,10 +143,12 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         *,
         shrinkage: str | float = "adaptive",
         variant: str = "released",
+        cv: Any = None,
     ):
         self.n_components = n_components
         self.shrinkage = shrinkage
         self.variant = variant
+        self.cv = cv
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -91,7 +157,9 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features, one row per sample. float32 is kept, anything else becomes float64.
+            Features, one row per sample: an array, a memory-mapped one, a DataFrame, or a
+            torch tensor. Tensors on a CUDA device are scored there. Floating types of 16 and
+            32 bits are kept, anything else becomes float64.
 
         y : array-like of shape (n_samples,)
             Class of each row: strings, integers or booleans.
@@ -105,64 +173,115 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         ------
         ValueError
             If `X` has NaN, infinity, fewer than two rows or only equal rows, or if `y` has
-            another length than `X`, one class only, or is no vector of class labels.
+            another length than `X`, one class only, or is no vector of class labels; with
+            `cv`, if not every row is held out once or a class is missing from what is left.
         """
-        X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, order="C"
-        )
-        self.classes_, codes = encode_labels(y)
+        given, given_y = X, y
+        X, y = self._validated(X, y, reset=True)
+        classes, codes = encode_labels(y)
+        self.classes_ = like_input(classes, given_y)
         n, d = X.shape
         paper = self.variant == "paper"
         k = min(n, d) if paper else min(self.n_components, n, d)
-        n_classes = len(self.classes_)
-        basis = principal_basis(X, k)
-        H = basis.project(X)
-        self._discriminant = fit_discriminant(
-            basis,
-            H,
-            codes,
-            n_classes,
-            shrinkage=None if self.shrinkage == "adaptive" else self.shrinkage,
-            n_dims=d if paper else k,
-        )
+        n_classes = len(classes)
+        projection = Projection.of(X, codes, n_classes, k)
+        basis = projection.basis
+        self._discriminant = self._fitted(projection)
         self.n_components_ = k
         self.shrinkage_ = self._discriminant.shrinkage
-        self.explained_variance_ratio_ = basis.variances / basis.total_variance
-        if n < COMFORTABLE_ROWS * (k + n_classes):
-            fewer = "use variant='released'" if paper else "lower n_components"
-            warnings.warn(
-                f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
-                f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
-                "the discriminant overfits and even noise can look well separated. Add rows, "
-                f"{fewer}, or score rows that were not fitted with score(X, y).",
-                UserWarning,
-                stacklevel=2,
-            )
-        self._raw, self._absolute = self._measure(X, H, codes)
+        ratio = basis.variances / basis.total_variance
+        self.explained_variance_ratio_ = like_input(ratio, given)
+        if self.cv is not None:
+            self._raw, self._absolute = self._measure_held_out(X, codes, projection)
+        else:
+            if n < COMFORTABLE_ROWS * (k + n_classes):
+                fewer = "use variant='released'" if paper else "lower n_components"
+                least = COMFORTABLE_ROWS * (k + n_classes)
+                warnings.warn(
+                    f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
+                    f"below {COMFORTABLE_ROWS} (k + C) = {least} rows the discriminant overfits "
+                    "and even noise can look well separated. Measure rows that were not fitted "
+                    f"with cv=5, add rows, or {fewer}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            self._raw, self._absolute = self._measure(X, projection.H, codes)
         for name, value in self._raw.items():
             setattr(self, f"{name}_", value)
         return self
 
+    def _fitted(self, projection):
+        """Discriminant of a projection, with the parameters of this estimator."""
+        paper = self.variant == "paper"
+        k = projection.basis.axes.shape[1]
+        return fit_discriminant(
+            projection.basis,
+            projection.moments,
+            shrinkage=None if self.shrinkage == "adaptive" else self.shrinkage,
+            n_dims=self.n_features_in_ if paper else k,
+        )
+
     def _measure(self, X, H, codes):
-        """Raw and absolute value of every component in `_measured`, as two dicts."""
+        """Raw and absolute components of rows under the fitted projection, as two dicts."""
         fitted = self._discriminant
+        seli = posterior = None
+        if "seli" in self._measured:
+            # Z = H E has Z'Z = E' (H'H) E: as many rows and columns as there are axes.
+            products = len(H) * fitted.axes.T @ scatter_about(H) @ fitted.axes
+            variances = fitted.variances_along_axes(H, codes)
+            seli = nuclear_norm_from_gram(products), variances
+        if {"ncc", "vc"} & set(self._measured):
+            posterior = fitted.posterior_by_class(H, codes)
+        return self._components(X, codes, seli, posterior)
+
+    def _measure_held_out(self, X, codes, projection):
+        """Raw and absolute components, each row under axes that were fitted without it."""
+        n, k = projection.H.shape
+        n_classes = len(projection.moments.counts)
+        folds = held_out_folds(self.cv, codes, n_classes)
+        # The last column says by which discriminant a row is looked at.
+        held_out = zeros_beside((n, k + 1), X)
+        discriminants, sums = [], np.zeros((3, min(k, n_classes - 1)))
+        others = held_out_projections(X, codes, n_classes, folds, k, projection.basis.dtype)
+        for i, (fold, other) in enumerate(zip(folds, others, strict=True)):
+            fitted = self._fitted(other)
+            place = beside(fold, X)
+            H = other.H[place]
+            held_out[place, : H.shape[1]] = H
+            held_out[place, k] = float(i)
+            if "seli" in self._measured:
+                variances = fitted.variances_along_axes(H, codes[fold])
+                sums[:, : variances.shape[1]] += len(fold) * variances
+            discriminants.append(fitted)
+
+        def posterior(rows):
+            P = zeros_beside((len(rows), n_classes), rows)
+            for i, fitted in enumerate(discriminants):
+                chosen = rows[:, k] == i
+                P[chosen] = fitted.posterior(rows[chosen][:, : len(fitted.axes)])
+            return P
+
+        used = sums[:, sums[1] > 0]
+        # Along axes of unit variance within classes: on the fitted rows their nuclear norm.
+        within = np.maximum(used[0], np.finfo(float).eps * used[2])
+        seli = float(np.sqrt(n * used[2] / within).sum()), used
+        blocks = class_nuclear_norms(posterior, held_out, codes, n_classes, n_classes)
+        return self._components(X, codes, seli, blocks)
+
+    def _components(self, X, codes, seli, posterior):
+        """Raw and absolute value of every component in `_measured`, as two dicts."""
+        n_classes = len(self._discriminant.centers)
         raw, absolute = {}, {}
         if "seli" in self._measured:
-            if self.variant == "paper":
-                raw["seli"] = nuclear_norm(X)
-            else:
-                # Z = H E has Z'Z = E' (H'H) E: as many rows and columns as there are axes.
-                raw["seli"] = nuclear_norm_from_gram(fitted.axes.T @ (H.T @ H) @ fitted.axes)
-            correlations = fitted.canonical_correlations(H, codes)
-            absolute["seli"] = float(correlations.mean()) if len(correlations) else 0.0
-        if {"ncc", "vc"} & set(self._measured):
-            P = fitted.posterior(H)
+            norm, (within, total, _) = seli
+            raw["seli"] = nuclear_norm(X) if self.variant == "paper" else norm
+            found = canonical_correlations(within, total)
+            absolute["seli"] = float(found.mean()) if len(found) else 0.0
         if "ncc" in self._measured:
-            raw["ncc"] = absolute["ncc"] = float(P[np.arange(len(P)), codes].mean())
+            raw["ncc"] = absolute["ncc"] = float(posterior[1].sum() / len(codes))
         if "vc" in self._measured:
-            n_classes = len(self.classes_)
             counts = np.bincount(codes, minlength=n_classes)
-            total = class_nuclear_norms(P, codes, n_classes).sum()
+            total = posterior[0].sum()
             raw["vc"] = -float(total if self.variant == "paper" else np.log(total))
             # A block of equal, uniform rows has the least norm that probabilities can have;
             # one whose rows spread evenly over all corners of the simplex has the largest.
@@ -170,6 +289,28 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             most = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
             absolute["vc"] = float(1.0 - (np.log(total) - least) / (most - least))
         return raw, absolute
+
+    def _validated(self, X, y="no_validation", *, reset=False):
+        """Rows as an array or a tensor on its device, and labels as an array."""
+        least = 2 if reset else 1
+        if stays_on_device(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            X = check_tensor(X, least)
+            if isinstance(y, str):
+                return X
+            y = validate_data(self, y=to_host(y))
+            check_consistent_length(X, y)
+            return X, y
+        # Features are looked at for NaN where they are read, chunk by chunk.
+        return validate_data(
+            self,
+            to_host(X),
+            to_host(y),
+            dtype=_FLOATS,
+            reset=reset,
+            ensure_min_samples=least,
+            ensure_all_finite=False,
+        )
 
     def _measure_rows(self, X, y):
         """Raw and absolute components of the fitted rows (no arguments) or of others."""
@@ -182,31 +323,39 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"{missing} is None: pass both X and y to score other rows, or neither to get "
                 "the score of the fitted rows."
             )
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=False, order="C")
-        unknown = np.setdiff1d(y, self.classes_)
+        X, y = self._validated(X, y)
+        classes = to_host(self.classes_)
+        unknown = np.setdiff1d(y, classes)
         if len(unknown):
             raise ValueError(
                 f"y has labels that were not in the fitted y: {unknown[:5].tolist()}. Fit on "
-                f"rows of all classes; the fitted ones are {self.classes_[:5].tolist()}"
-                f"{'...' if len(self.classes_) > 5 else ''}."
+                f"rows of all classes; the fitted ones are {classes[:5].tolist()}"
+                f"{'...' if len(classes) > 5 else ''}."
             )
-        codes = np.searchsorted(self.classes_, y)
-        return self._measure(X, self._discriminant.basis.project(X), codes)
+        return self._measure(X, self._projected(X), np.searchsorted(classes, y))
 
-    def _project(self, X):
+    def _projected(self, X):
         """Principal coordinates of validated rows."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False, order="C")
-        return self._discriminant.basis.project(X)
+        H = self._discriminant.basis.project(X)
+        if not bool(namespace(H).isfinite(H).all()):
+            check_finite(X)
+        return H
 
-    def _posterior(self, X):
+    def _project(self, X, method):
+        """Principal coordinates of rows that are not validated yet, for a public method."""
+        check_is_fitted(self)
+        check_same_namespace(X, self, attribute="explained_variance_ratio_", method=method)
+        return self._projected(self._validated(X))
+
+    def _posterior(self, X, method):
         """Posterior probability of every class, of rows that are not validated yet."""
-        H = self._project(X)
+        H = self._project(X, method)
         return self._discriminant.posterior(H)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
+        tags.array_api_support = True
         return tags
 
 
@@ -226,8 +375,8 @@ class CoordinatesMixin(TransformerMixin):
         Z : ndarray of shape (n_samples, n_axes)
             Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
         """
-        H = self._project(X)
-        return H @ self._discriminant.axes
+        H = self._project(X, "transform")
+        return like_input(H @ beside(self._discriminant.axes, H), X)
 
     @property
     def _n_features_out(self) -> int:
@@ -250,11 +399,11 @@ class PosteriorMixin(TransformerMixin):
         P : ndarray of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes_`.
         """
-        return self._posterior(X)
+        return like_input(self._posterior(X, "transform"), X)
 
     @property
     def _n_features_out(self) -> int:
-        return len(self.classes_)
+        return len(self._discriminant.centers)
 
 
 class PosteriorClassifierMixin(ClassifierMixin):
@@ -273,7 +422,7 @@ class PosteriorClassifierMixin(ClassifierMixin):
         P : ndarray of shape (n_samples, n_classes)
             Probabilities, columns in the order of `classes_`.
         """
-        return self._posterior(X)
+        return like_input(self._posterior(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class of every row.
@@ -288,5 +437,5 @@ class PosteriorClassifierMixin(ClassifierMixin):
         y : ndarray of shape (n_samples,)
             Class labels.
         """
-        P = self.predict_proba(X)
-        return self.classes_[P.argmax(axis=1)]
+        chosen = to_host(self._posterior(X, "predict").argmax(1))
+        return like_input(to_host(self.classes_)[chosen], X)

@@ -52,6 +52,10 @@ class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
         "released" measures the centred discriminant coordinates, "paper" the features
         themselves.
 
+    cv : int, cross-validation splitter or iterable of splits, default=None
+        How rows are held out before they are measured, as in
+        :class:`~sklearn_ncti.NCTIScorer`; None measures the fitted rows themselves.
+
     Attributes
     ----------
     seli_ : float
@@ -132,6 +136,10 @@ class NearestCenterClassifier(
     variant : {"released", "paper"}, default="released"
         "released" works in the principal components, "paper" in all features.
 
+    cv : int, cross-validation splitter or iterable of splits, default=None
+        How rows are held out before they are measured, as in
+        :class:`~sklearn_ncti.NCTIScorer`; None measures the fitted rows themselves.
+
     Attributes
     ----------
     ncc_ : float
@@ -203,6 +211,10 @@ class WithinClassVariability(_OneComponentMixin, PosteriorMixin, BaseNCTI):
 
     variant : {"released", "paper"}, default="released"
         "paper" takes the posterior from all features and leaves the logarithm out.
+
+    cv : int, cross-validation splitter or iterable of splits, default=None
+        How rows are held out before they are measured, as in
+        :class:`~sklearn_ncti.NCTIScorer`; None measures the fitted rows themselves.
 
     Attributes
     ----------

@@ -4,13 +4,29 @@ Everything after the principal basis happens in its k dimensions, where second m
 few dozen columns replace factorizations of matrices with one row per sample.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.special import softmax
+from scipy.linalg.blas import dsymm
 
-from ._moments import chunks, class_moments, column_means, gram, scatter_about
+from ._arrays import as_float32, as_float64, beside, is_tensor, namespace, to_host, zeros_beside
+from ._moments import (
+    ClassMoments,
+    centered_chunks,
+    chunks,
+    class_moments,
+    column_means,
+    first_guess,
+    product,
+    raw_moments,
+    row_products,
+    scatter_about,
+)
+from ._nuclear import class_nuclear_norms
+from ._threads import threads_for
 
 _EPS = np.finfo(np.float64).eps
 
@@ -22,6 +38,21 @@ RANK_TOLERANCE = 1e-4
 
 #: Principal components whose variances the adaptive shrinkage looks at.
 N_SHRINKAGE_COMPONENTS = 32
+
+# Products in the scatter of float32 features from which on they are taken in float32.
+_FLOAT32_PRODUCTS = 1e9
+
+# Least variance within the classes, relative to the largest variance, that float32 products
+# are trusted with: their rounding leaves some 1e-9 of it. Networks have about 1e-2.
+_FLOAT32_RESOLUTION = 1e-4
+
+# Eigenvectors in float32 that are refined together with the wanted ones, so that those at
+# the edge are not mixed with their neighbours beyond it.
+_SPARE_VECTORS = 16
+
+# Angle between a refined eigenvector and the exact one that is allowed: the error of the
+# eigenvalue is its square. Features of networks leave some 1e-5.
+_RITZ_TOLERANCE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -45,6 +76,10 @@ class PrincipalBasis:
 
     noise : float
         Explained variance that is still rounding noise.
+
+    dtype : {numpy.float32, numpy.float64}
+        Type in which the products were taken that the basis rests on, and in which
+        `project` takes its own.
     """
 
     mean: np.ndarray
@@ -52,12 +87,21 @@ class PrincipalBasis:
     variances: np.ndarray
     total_variance: float
     noise: float
+    dtype: type = np.float64
 
-    def project(self, X: np.ndarray) -> np.ndarray:
-        """Principal coordinates of the rows of `X`, shape (n_samples, k), float64."""
-        H = np.empty((len(X), self.axes.shape[1]))
-        for rows in chunks(*X.shape):
-            H[rows] = (X[rows] - self.mean) @ self.axes
+    def project(self, X: Any) -> Any:
+        """Principal coordinates of the rows of `X`, shape (n_samples, k), float64.
+
+        They lie where `X` lies.
+        """
+        H = zeros_beside((len(X), self.axes.shape[1]), X)
+        shift = self.mean.astype(self.dtype)
+        axes = beside(self.axes.astype(self.dtype, order="F"), X)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for part, block in centered_chunks(X, shift, self.dtype):
+                H[part] = product(block, axes)
+        if self.dtype != np.float64:
+            H -= beside(product((self.mean - shift)[None], self.axes)[0], X)
         return H
 
 
@@ -97,21 +141,30 @@ class Discriminant:
     coef: np.ndarray
     intercept: np.ndarray
 
-    def posterior(self, H: np.ndarray) -> np.ndarray:
+    def posterior(self, H: Any) -> Any:
         """Class probabilities of rows in principal coordinates, shape (n_samples, n_classes)."""
-        return softmax(H @ self.coef + self.intercept, axis=1)
+        xp = namespace(H)
+        P = H @ beside(self.coef, H)
+        P += beside(self.intercept, H)
+        P -= xp.amax(P, 1)[:, None]
+        xp.exp(P, out=P)
+        P /= P.sum(1)[:, None]
+        return P
 
-    def canonical_correlations(self, H: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Canonical correlation of rows and their classes along every discriminant axis.
+    def posterior_by_class(self, H: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Nuclear norm of each class's posterior rows, and sum of their true entries."""
+        n_classes = len(self.centers)
+        return class_nuclear_norms(self.posterior, H, y, n_classes, n_classes)
 
-        ``sqrt(1 - e'We / e'Te)`` with the scatters of the given rows about the fitted class
-        means (W) and about the fitted mean (T), shrunk as the fitted ones were. For rows
-        that the fit has not seen, e'We can exceed e'Te; the correlation is then 0.
+    def variances_along_axes(self, H: Any, y: np.ndarray) -> np.ndarray:
+        """Variances of labelled rows along every discriminant axis, shape (3, q).
+
+        In this order: e'We about the fitted means of the rows' classes, e'Te about the fitted
+        mean, both regularised as the fitted scatters were, and e'S_t e, which is not.
         """
-        within = self._along_axes(scatter_about(H, self.centers[y]))
-        total = self._along_axes(scatter_about(H, 0.0))
-        ratio = np.divide(within, total, out=np.ones_like(within), where=total > 0)
-        return np.sqrt(np.clip(1.0 - ratio, 0.0, 1.0))
+        within, total = scatter_about(H, self.centers, y), scatter_about(H)
+        plain = np.einsum("ij,ij->j", self.axes, total @ self.axes)
+        return np.array([self._along_axes(within), self._along_axes(total), plain])
 
     def _along_axes(self, scatter: np.ndarray) -> np.ndarray:
         """Regularised scatter ``e'Se`` along every axis, shape (q,)."""
@@ -122,16 +175,36 @@ class Discriminant:
         return (1.0 - self.shrinkage) * own + self.shrinkage * target
 
 
-def principal_basis(X: np.ndarray, n_components: int) -> PrincipalBasis:
+def canonical_correlations(within: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Canonical correlations ``sqrt(1 - e'We / e'Te)`` of the axes e.
+
+    For rows that the fit has not seen, e'We can exceed e'Te; the correlation is then 0.
+    """
+    ratio = np.divide(within, total, out=np.ones_like(within), where=total > 0)
+    return np.sqrt(np.clip(1.0 - ratio, 0.0, 1.0))
+
+
+def working_dtype(X: Any, n_components: int) -> type:
+    """Type in which products of features are taken: float32 for large float32 features."""
+    n, d = X.shape
+    products = float(n) * d * min(n, d)
+    large = products >= _FLOAT32_PRODUCTS and 4 * n_components <= min(n, d)
+    return np.float32 if large and X.dtype.itemsize < 8 else np.float64
+
+
+def principal_basis(X: Any, n_components: int, dtype: type = np.float64) -> PrincipalBasis:
     """Exact principal components through the second moments of the smaller side.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Features, float32 or float64.
+    X : ndarray or tensor of shape (n_samples, n_features)
+        Features.
 
     n_components : int
         Number of components, at most ``min(n_samples, n_features)``.
+
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float64
+        Type in which products of features are taken.
 
     Returns
     -------
@@ -141,30 +214,45 @@ def principal_basis(X: np.ndarray, n_components: int) -> PrincipalBasis:
     Raises
     ------
     ValueError
-        If all rows are equal.
+        If all rows are equal, or a value is NaN or infinite.
     """
     n, d = X.shape
-    mean = column_means(X)
-    second = gram(X, mean)
-    trace = float(np.trace(second))
+    if n < d:
+        mean, scatter = row_products(X, dtype)
+    else:
+        shift = first_guess(X, dtype)
+        moments = raw_moments(X, shift, dtype)
+        mean, scatter = shift + to_host(moments.total) / n, moments.scatter(overwrite=True)
+    if dtype != np.float64 and not 1e-24 < float(scatter.trace()) / n < 1e24:
+        # Squares beyond the range of float32.
+        return principal_basis(X, n_components)
+    return _basis_of_scatter(X, mean, scatter, n_components, dtype)
+
+
+def _basis_of_scatter(X, mean, scatter, n_components, dtype, rows=None):
+    """Principal components of `rows` of `X` (None for all) from their scatter on either side."""
+    d = X.shape[1]
+    n = len(X) if rows is None else len(rows)
+    trace = float(scatter.trace())
     # The mean of equal rows is rounded, so their centred squares need not be exactly zero.
-    if trace <= n * (n * _EPS) ** 2 * float(mean @ mean) and bool((X == X[0]).all()):
+    if trace <= n * (n * _EPS) ** 2 * float(mean @ mean) and _rows_are_equal(X, rows):
         raise ValueError(
             f"X has constant features: all {n} rows are equal, so there is no geometry to "
             "score. Check the images and the weights that the features come from."
         )
-    m = len(second)
-    squares, vectors = eigh(second, subset_by_index=[m - n_components, m - 1])
-    squares, vectors = np.clip(squares[::-1], 0.0, None), vectors[:, ::-1]
+    squares, vectors = _leading_eigenpairs(scatter, n_components, dtype)
     noise = max(n, d) * _EPS * squares[0]
     real = squares > noise
-    if n < d:
-        axes = np.zeros((d, n_components))
-        for columns in chunks(d, n):
-            axes[columns] = (X[:, columns] - mean[columns]).T @ vectors
-        axes[:, real] /= np.sqrt(squares[real])
+    if len(scatter) == d:
+        axes = vectors
     else:
-        axes = vectors.copy()
+        axes = np.zeros((d, n_components))
+        vectors = beside(vectors, X)
+        for columns in chunks(d, n):
+            part = as_float64(X[:, columns] if rows is None else X[beside(rows, X), columns])
+            centered = part - beside(mean[columns], X)
+            axes[columns] = to_host(centered.T @ vectors)
+        axes[:, real] /= np.sqrt(squares[real])
     axes[:, ~real] = 0.0
     return PrincipalBasis(
         mean=mean,
@@ -172,7 +260,52 @@ def principal_basis(X: np.ndarray, n_components: int) -> PrincipalBasis:
         variances=squares / (n - 1),
         total_variance=trace / (n - 1),
         noise=noise / (n - 1),
+        dtype=dtype,
     )
+
+
+def _rows_are_equal(X, rows) -> bool:
+    first = X[0] if rows is None else X[rows[0]]
+    if rows is not None:
+        return bool((X[rows] == first).all())
+    return all(bool((X[part] == first).all()) for part in chunks(*X.shape))
+
+
+def _leading_eigenpairs(scatter: Any, k: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """Leading `k` eigenvalues, falling and at least 0, and eigenvectors, both float64.
+
+    For float32, eigenvectors of the rounded matrix are the basis of one Rayleigh-Ritz step on
+    the exact one: the error of an eigenvalue is the square of that of its vector. Where the
+    spectrum is too flat at its edge for that, the exact matrix is factorized after all.
+    """
+    m = len(scatter)
+    wide = min(m, k + _SPARE_VECTORS)
+    if dtype != np.float64:
+        vectors = as_float64(_eigh(as_float32(scatter), wide)[1])
+        image = scatter @ vectors if is_tensor(scatter) else dsymm(1.0, scatter, vectors)
+        image, vectors = to_host(image), to_host(vectors)
+        with threads_for(wide):
+            squares, mixing = eigh(vectors.T @ image, vectors.T @ vectors)
+            vectors, image = vectors @ mixing, image @ mixing
+        error = np.linalg.norm(image - vectors * squares, axis=0)[wide - k :].max()
+        if error <= _RITZ_TOLERANCE * (squares[wide - k] - squares[0]):
+            return np.clip(squares[::-1][:k], 0.0, None), vectors[:, ::-1][:, :k]
+    squares, vectors = map(to_host, _eigh(scatter, k))
+    return np.clip(squares[::-1], 0.0, None), vectors[:, ::-1].copy()
+
+
+def _eigh(scatter: Any, k: int) -> tuple[Any, Any]:
+    """Leading `k` eigenvalues, rising, and eigenvectors of a symmetric matrix."""
+    m = len(scatter)
+    if is_tensor(scatter):
+        squares, vectors = namespace(scatter).linalg.eigh(scatter)
+    else:
+        with threads_for(m):
+            squares, vectors = eigh(scatter, subset_by_index=[m - k, m - 1])
+            if len(squares) < k:
+                # LAPACK can lose some of equal eigenvalues when it is asked for a part.
+                squares, vectors = eigh(scatter, driver="evd")
+    return squares[-k:], vectors[:, -k:]
 
 
 def adaptive_shrinkage(variances: np.ndarray) -> float:
@@ -184,11 +317,140 @@ def adaptive_shrinkage(variances: np.ndarray) -> float:
     return max(float(np.exp(-variances[:N_SHRINKAGE_COMPONENTS].sum())), SHRINKAGE_FLOOR)
 
 
-def fit_discriminant(
-    basis: PrincipalBasis,
-    H: np.ndarray,
+@dataclass(frozen=True)
+class Projection:
+    """Labelled rows in their principal coordinates, and the moments of their classes.
+
+    Attributes
+    ----------
+    basis : PrincipalBasis
+        From features to principal coordinates.
+
+    H : array of shape (n_samples, k)
+        Principal coordinates of the rows, where the features lie.
+
+    moments : ClassMoments
+        Moments of the classes in these coordinates.
+    """
+
+    basis: PrincipalBasis
+    H: Any
+    moments: ClassMoments
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the products were exact enough for what is left within the classes."""
+        if self.basis.dtype == np.float64:
+            return True
+        within = self.moments.within
+        with threads_for(len(within)):
+            least = eigh(within, subset_by_index=[0, 0], eigvals_only=True)[0]
+        return bool(least > _FLOAT32_RESOLUTION * self.basis.variances[0])
+
+    @classmethod
+    def of(cls, X: Any, y: np.ndarray, n_classes: int, n_components: int) -> Self:
+        """Project labelled features on their principal components.
+
+        Large float32 features are worked with in float32 where that resolves the spread
+        within the classes, and in float64 where it does not.
+
+        Parameters
+        ----------
+        X : ndarray or tensor of shape (n_samples, n_features)
+            Features.
+
+        y : ndarray of shape (n_samples,)
+            Class of each row, 0 to ``n_classes - 1``.
+
+        n_classes : int
+            Number of classes.
+
+        n_components : int
+            Number of principal components.
+
+        Returns
+        -------
+        projection : Projection
+            The rows in principal coordinates.
+        """
+        for dtype in dict.fromkeys((working_dtype(X, n_components), np.float64)):
+            basis = principal_basis(X, n_components, dtype)
+            H = basis.project(X)
+            projection = cls(basis, H, class_moments(H, y, n_classes))
+            if projection.is_resolved:
+                break
+        return projection
+
+
+def held_out_projections(
+    X: Any,
     y: np.ndarray,
     n_classes: int,
+    folds: list[np.ndarray],
+    n_components: int,
+    dtype: type,
+) -> Iterator[Projection]:
+    """Yield for every fold the projection that is fitted to the rows of the others.
+
+    The moments of what is left without a fold are the difference of the moments of all rows
+    and of those of the fold: the features are squared once, not once for every fold.
+
+    Parameters
+    ----------
+    X : ndarray or tensor of shape (n_samples, n_features)
+        Features.
+
+    y : ndarray of shape (n_samples,)
+        Class of each row, 0 to ``n_classes - 1``.
+
+    n_classes : int
+        Number of classes.
+
+    folds : list of ndarray of int
+        Rows of each fold; each row is in one of them.
+
+    n_components : int
+        Number of principal components, as far as the rows of the other folds allow.
+
+    dtype : {numpy.float32, numpy.float64}
+        Type in which products of features are taken.
+
+    Yields
+    ------
+    projection : Projection
+        With the coordinates of all rows, and the moments of the other folds.
+    """
+    n, d = X.shape
+    others = [np.setdiff1d(np.arange(n), fold, assume_unique=True) for fold in folds]
+    by_columns = min(map(len, others)) >= d
+    if by_columns:
+        shift = first_guess(X, dtype)
+        parts = [raw_moments(X, shift, dtype, rows=fold) for fold in folds]
+        whole = sum(parts[1:], start=parts[0])
+    else:
+        products = row_products(X, dtype)[1]
+    for i, rows in enumerate(others):
+        if by_columns:
+            rest = whole - parts[i]
+            mean, scatter = shift + to_host(rest.total) / rest.n, rest.scatter()
+        else:
+            mean, scatter = column_means(X, rows), _centered_twice(products, beside(rows, X))
+        k = min(n_components, len(rows), d)
+        basis = _basis_of_scatter(X, mean, scatter, k, dtype, rows)
+        H = basis.project(X)
+        yield Projection(basis, H, class_moments(H[beside(rows, H)], y[rows], n_classes))
+
+
+def _centered_twice(products: Any, rows: Any) -> Any:
+    """Products of some of the rows with each other, about the mean of these rows."""
+    chosen = products[rows][:, rows]
+    means = chosen.mean(0)
+    return chosen - means - means[:, None] + means.mean()
+
+
+def fit_discriminant(
+    basis: PrincipalBasis,
+    moments: ClassMoments,
     *,
     shrinkage: float | None,
     n_dims: int,
@@ -198,16 +460,10 @@ def fit_discriminant(
     Parameters
     ----------
     basis : PrincipalBasis
-        The principal components behind `H`.
+        The principal components.
 
-    H : ndarray of shape (n_samples, k)
-        The rows that `basis` projects.
-
-    y : ndarray of shape (n_samples,)
-        Class of each row, 0 to ``n_classes - 1``; every class has a row.
-
-    n_classes : int
-        Number of classes.
+    moments : ClassMoments
+        Moments of the classes in principal coordinates; every class has a row.
 
     shrinkage : float or None
         Share of the isotropic target; None for the adaptive one.
@@ -220,15 +476,15 @@ def fit_discriminant(
     discriminant : Discriminant
         The fitted discriminant.
     """
-    moments = class_moments(H, y, n_classes)
     if shrinkage is None:
         t = adaptive_shrinkage(basis.variances)
     else:
         t = max(float(shrinkage), SHRINKAGE_FLOOR)
-    if t > SHRINKAGE_FLOOR:
-        axes, coef = _shrunk(moments, t, n_dims, floor=_EPS * basis.variances[0])
-    else:
-        axes, coef = _unshrunk(moments, basis)
+    with threads_for(len(moments.within)):
+        if t > SHRINKAGE_FLOOR:
+            axes, coef = _shrunk(moments, t, n_dims, floor=_EPS * basis.variances[0])
+        else:
+            axes, coef = _unshrunk(moments, basis)
     with_priors = np.log(moments.priors)
     return Discriminant(
         basis=basis,

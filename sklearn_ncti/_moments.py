@@ -1,17 +1,67 @@
-"""Floor 1: first and second moments of features, whole and by class, in float64 over chunks.
+"""Floor 1: first and second moments of features, whole and by class, in one pass over chunks.
 
 Features are often float32 with a mean far larger than their spread. Every chunk is therefore
-brought to float64 and centred before it is squared: the textbook form ``X'X - n m m'`` loses
-all its digits there.
+centred before it is squared: the textbook form ``X'X - n m m'`` loses all its digits there.
+Products within a chunk may be taken in float32; sums over chunks are float64 always.
 """
 
+import mmap
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dgemm, dgemv, dger, dsyrk, sgemm, sgemv, ssyrk
+from scipy.sparse import csr_matrix
 
-# Values in a float64 chunk: 16 MiB, small beside the features and large enough for BLAS.
-_CHUNK_VALUES = 1 << 21
+from ._arrays import as_float64, beside, is_tensor, namespace, to_host, zeros_beside
+from ._threads import exact_float32_products
+
+# Values in a chunk of which products are taken, 32 or 64 MiB: large enough for BLAS to be as
+# fast as on the whole, small beside the features.
+_CHUNK_VALUES = 1 << 23
+
+# Values whose products are summed in float32, before their sum goes to float64.
+_FLOAT32_SUM_VALUES = 1 << 25
+
+# Values in a chunk that is only read once, 2 or 4 MiB: it stays in the cache.
+_CACHED_VALUES = 1 << 19
+
+# Rows that are looked at for a first guess of the mean.
+_SAMPLED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class RawMoments:
+    """Sums over rows about a common shift. Those of disjoint rows add, and subtract.
+
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+
+    total : array of shape (n_features,)
+        Sum of ``x - shift``.
+
+    square : array of shape (n_features, n_features)
+        Sum of the outer products of ``x - shift``.
+    """
+
+    n: int
+    total: Any
+    square: Any
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.n + other.n, self.total + other.total, self.square + other.square)
+
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(self.n - other.n, self.total - other.total, self.square - other.square)
+
+    def scatter(self, *, overwrite: bool = False) -> Any:
+        """Sum of the outer products about the mean of the rows, in `square` if wanted."""
+        if is_tensor(self.square):
+            return self.square - self.total[:, None] * (self.total / self.n)
+        return dger(-1.0 / self.n, self.total, self.total, a=self.square, overwrite_a=overwrite)
 
 
 @dataclass(frozen=True)
@@ -46,19 +96,143 @@ class ClassMoments:
         return spread.T @ spread
 
 
-def chunks(n_rows: int, n_features: int):
+def chunks(n_rows: int, n_features: int, values: int | None = None) -> Iterator[slice]:
     """Yield slices over the rows, each about the size of one chunk."""
-    step = max(1, _CHUNK_VALUES // max(1, n_features))
+    step = max(1, (values or _CACHED_VALUES) // max(1, n_features))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
 
-def column_means(X: np.ndarray) -> np.ndarray:
-    """Mean of every column, summed in float64."""
-    total = np.zeros(X.shape[1])
-    for rows in chunks(*X.shape):
-        total += X[rows].sum(axis=0, dtype=np.float64)
-    return total / len(X)
+def centered_chunks(
+    X: Any, shift: Any, dtype: type, *, rows: np.ndarray | None = None, values: int | None = None
+) -> Iterator[tuple[slice, Any]]:
+    """Yield slices over the rows of `X` and their values minus `shift`.
+
+    Parameters
+    ----------
+    X : ndarray or tensor of shape (n_samples, n_features)
+        Rows. A memory-mapped array is read chunk by chunk, and its pages are let go again.
+
+    shift : ndarray of shape (n_features,)
+        What is subtracted, of type `dtype`.
+
+    dtype : {numpy.float32, numpy.float64}
+        Type of the chunks.
+
+    rows : ndarray of int, default=None
+        The rows to look at; None for all. The slices then count through `rows`.
+
+    values : int, default=None
+        Values in a chunk.
+
+    Yields
+    ------
+    part : slice
+        Which rows.
+
+    block : ndarray or tensor of shape (rows in the chunk, n_features), C-ordered
+        The chunk. An array is overwritten by the next one.
+    """
+    n, d = X.shape if rows is None else (len(rows), X.shape[1])
+    parts = list(chunks(n, d, values))
+    if is_tensor(X):
+        torch = namespace(X)
+        shift = beside(shift, X)
+        for part in parts:
+            chosen = X[part] if rows is None else X[beside(rows[part], X)]
+            yield part, chosen.to(torch.float32 if dtype == np.float32 else torch.float64) - shift
+        return
+    buffer = np.empty((parts[0].stop, d), dtype=dtype)
+    let_go = _page_release(X)
+    for part in parts:
+        block = buffer[: part.stop - part.start]
+        np.subtract(X[part if rows is None else rows[part]], shift, out=block, casting="same_kind")
+        let_go()
+        yield part, block
+
+
+def first_guess(X: Any, dtype: type) -> np.ndarray:
+    """Mean of a few rows, spread evenly, in `dtype`: near enough to centre by."""
+    few = X[:: max(1, len(X) // _SAMPLED_ROWS)][:_SAMPLED_ROWS]
+    with np.errstate(all="ignore"):
+        return to_host(as_float64(few).mean(0)).astype(dtype)
+
+
+def raw_moments(
+    X: Any, shift: np.ndarray, dtype: type = np.float64, rows: np.ndarray | None = None
+) -> RawMoments:
+    """Sums of the rows of `X` and of their outer products about `shift`, in one pass.
+
+    Parameters
+    ----------
+    X : ndarray or tensor of shape (n_samples, n_features)
+        Rows.
+
+    shift : ndarray of shape (n_features,)
+        What is subtracted from every row, of type `dtype`.
+
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float64
+        Type in which products within a chunk are taken.
+
+    rows : ndarray of int, default=None
+        The rows to look at; None for all.
+
+    Returns
+    -------
+    moments : RawMoments
+        The sums, in float64, where `X` lies.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or infinite.
+    """
+    d = X.shape[1]
+    n = len(X) if rows is None else len(rows)
+    total = zeros_beside((d,), X)
+    add, result = _outer_products(X, d, dtype)
+    # What NaN and infinity do to the sums is looked at in the end.
+    with np.errstate(invalid="ignore", over="ignore"):
+        for _, block in centered_chunks(X, shift, dtype, rows=rows, values=_CHUNK_VALUES):
+            total += _sum(block)
+            add(block)
+    if not bool(namespace(X).isfinite(total).all()):
+        check_finite(X)
+    return RawMoments(n, total, result())
+
+
+def row_products(X: Any, dtype: type = np.float64) -> tuple[np.ndarray, Any]:
+    """Mean of the columns, and products of the centred rows with each other.
+
+    Parameters
+    ----------
+    X : ndarray or tensor of shape (n_samples, n_features)
+        Rows, fewer than there are features.
+
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float64
+        Type in which products are taken.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,)
+        Mean of the columns.
+
+    products : array of shape (n_samples, n_samples)
+        ``Xc @ Xc.T``, in float64, where `X` lies.
+    """
+    n, d = X.shape
+    mean = np.empty(d)
+    add, result = _outer_products(X, n, dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for part in chunks(d, n, _CHUNK_VALUES):
+            columns = as_float64(X[:, part])
+            center = columns.mean(0)
+            mean[part] = to_host(center)
+            block = (columns - center).T
+            add(block.to(_tensor_type(X, dtype)) if is_tensor(X) else _c_ordered(block, dtype))
+    if not np.isfinite(mean).all():
+        check_finite(X)
+    return mean, result()
 
 
 def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
@@ -66,7 +240,7 @@ def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or tensor of shape (n_samples, n_features)
         Rows, float32 or float64.
 
     center : ndarray of shape (n_features,), default=None
@@ -79,17 +253,26 @@ def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
         The two have the same non-zero eigenvalues: the squared singular values of ``Xc``.
     """
     n, d = X.shape
-    if n < d:
-        centered = _centered(X, center)
-        return _mirrored(dsyrk(1.0, centered.T, trans=1))
-    out = np.zeros((d, d), order="F")
-    for rows in chunks(n, d):
-        # The transpose of a C-ordered chunk is F-ordered, which is what BLAS takes uncopied.
-        out = dsyrk(1.0, _centered(X[rows], center).T, beta=1.0, c=out, overwrite_c=True)
-    return _mirrored(out)
+    shift = np.zeros(d) if center is None else center
+    if n >= d:
+        return to_host(raw_moments(X, shift).square)
+    add, result = _outer_products(X, n, np.float64)
+    for part in chunks(d, n, _CHUNK_VALUES):
+        block = (as_float64(X[:, part]) - beside(shift[part], X)).T
+        add(block if is_tensor(X) else _c_ordered(block, np.float64))
+    return to_host(result())
 
 
-def class_moments(H: np.ndarray, y: np.ndarray, n_classes: int) -> ClassMoments:
+def column_means(X: Any, rows: np.ndarray | None = None) -> np.ndarray:
+    """Mean of every column over `rows` (None for all), summed in float64."""
+    n, d = X.shape if rows is None else (len(rows), X.shape[1])
+    total = zeros_beside((d,), X)
+    for part in chunks(n, d):
+        total += as_float64(X[part if rows is None else beside(rows[part], X)]).sum(0)
+    return to_host(total) / n
+
+
+def class_moments(H: Any, y: np.ndarray, n_classes: int) -> ClassMoments:
     """Counts, means and within-class scatter of labelled rows.
 
     The scatter is taken about the class means themselves, not as a difference of total and
@@ -97,7 +280,7 @@ def class_moments(H: np.ndarray, y: np.ndarray, n_classes: int) -> ClassMoments:
 
     Parameters
     ----------
-    H : ndarray of shape (n_samples, n_features)
+    H : ndarray or tensor of shape (n_samples, n_features)
         Rows, float64.
 
     y : ndarray of shape (n_samples,)
@@ -112,31 +295,162 @@ def class_moments(H: np.ndarray, y: np.ndarray, n_classes: int) -> ClassMoments:
         The moments.
     """
     counts = np.bincount(y, minlength=n_classes)
-    order = np.argsort(y, kind="stable")
-    means = np.zeros((n_classes, H.shape[1]))
-    present = np.flatnonzero(counts)
-    starts = (np.cumsum(counts) - counts)[present]
-    means[present] = np.add.reduceat(H[order], starts, axis=0) / counts[present, None]
-    within = scatter_about(H, means[y])
-    return ClassMoments(counts=counts, means=means, within=within)
+    means = _class_sums(H, y, n_classes) / np.maximum(counts, 1)[:, None]
+    # Sums of many rows are rounded; what is left about a first mean is summed exactly enough.
+    means += _class_sums(H, y, n_classes, means) / np.maximum(counts, 1)[:, None]
+    return ClassMoments(counts=counts, means=means, within=scatter_about(H, means, y))
 
 
-def scatter_about(H: np.ndarray, centers: np.ndarray | float) -> np.ndarray:
-    """Mean outer product of the rows of `H` about `centers`, of shape (k, k)."""
-    deviations = H - centers
-    return deviations.T @ deviations / len(H)
+def _class_sums(
+    H: Any, y: np.ndarray, n_classes: int, centers: np.ndarray | None = None
+) -> np.ndarray:
+    """Sum of the rows of each class, less the center of the class where there are centers."""
+    sums = zeros_beside((n_classes, H.shape[1]), H)
+    centers = None if centers is None else beside(centers, H)
+    for part in chunks(*H.shape):
+        classes = beside(y[part], H)
+        rows = H[part] if centers is None else H[part] - centers[classes]
+        if is_tensor(H):
+            sums.index_add_(0, classes, rows)
+        else:
+            n = len(rows)
+            sums += csr_matrix((np.ones(n), (classes, np.arange(n))), (n_classes, n)) @ rows
+    return to_host(sums)
 
 
-def _centered(X: np.ndarray, center: np.ndarray | None) -> np.ndarray:
-    """Return a fresh C-ordered float64 copy of `X`, minus `center`."""
-    out = X.astype(np.float64, order="C")
-    if center is not None:
-        out -= center
-    return out
+def scatter_about(H: Any, centers: np.ndarray | None = None, y: np.ndarray | None = None):
+    """Mean outer product of the rows of `H` about 0, or about the center of their class.
+
+    Returns an ndarray of shape (k, k) for rows in k dimensions.
+    """
+    k = H.shape[1]
+    add, result = _outer_products(H, k, np.float64)
+    if centers is not None:
+        centers, y = beside(centers, H), beside(y, H)
+    for part in chunks(len(H), k):
+        add(H[part] if centers is None else H[part] - centers[y[part]])
+    return to_host(result()) / len(H)
 
 
-def _mirrored(upper: np.ndarray) -> np.ndarray:
-    """Fill the lower triangle, which BLAS leaves empty."""
-    lower = np.tril_indices_from(upper, -1)
-    upper[lower] = upper.T[lower]
+def check_finite(X: Any) -> None:
+    """Raise a ValueError that says where `X` has NaN or infinity, if it has any."""
+    for part in chunks(*X.shape):
+        block = to_host(X[part])
+        wrong = ~np.isfinite(block)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"Input X contains {'NaN' if np.isnan(block[row, column]) else 'infinity'}: the "
+                f"first is in row {part.start + row}, column {column}.\nFeatures must be finite. "
+                "Look at what that row was computed from; features in 16 bits may have "
+                "overflowed, compute them in 32 then."
+            )
+
+
+# Large products of arrays are taken by scipy's BLAS, never by numpy's: as wheels, each brings
+# its own, and the threads of the one, waiting for more work, take the cores from the other.
+
+
+def product(A: Any, B: Any) -> Any:
+    """Matrix product of a C-ordered chunk `A` and a matrix `B`."""
+    if is_tensor(A):
+        with exact_float32_products:
+            return A @ B
+    gemm = sgemm if A.dtype == np.float32 else dgemm
+    return gemm(1.0, B, A.T, trans_a=True).T
+
+
+def _sum(block: Any) -> Any:
+    """Sum of the rows of a C-ordered chunk."""
+    if is_tensor(block):
+        return block.sum(0)
+    gemv = sgemv if block.dtype == np.float32 else dgemv
+    return gemv(1.0, block.T, np.ones(len(block), dtype=block.dtype))
+
+
+def _outer_products(X: Any, m: int, dtype: type) -> tuple[Callable, Callable]:
+    """Return what adds ``block.T @ block`` to a float64 sum, and what gives the sum.
+
+    One function for each of the two kinds of arrays: BLAS computes half of a symmetric
+    product, torch all of it.
+    """
+    if is_tensor(X):
+        total = zeros_beside((m, m), X)
+
+        def add(block):
+            with exact_float32_products:
+                total.add_(block.T @ block)
+
+        return add, lambda: total
+
+    out = np.zeros((m, m), order="F")
+    if dtype == np.float64:
+
+        def add(block):
+            # The transpose of a C-ordered chunk is F-ordered, which BLAS takes uncopied.
+            dsyrk(1.0, block.T, beta=1.0, c=out, overwrite_c=True)
+
+        return add, lambda: _mirrored(out)
+
+    part = np.zeros((m, m), dtype=np.float32, order="F")
+    waiting = 0
+
+    def flush():
+        nonlocal waiting
+        for columns in chunks(m, m):
+            out[:, columns] += part[:, columns]
+        waiting = 0
+
+    def add(block):
+        nonlocal waiting
+        # A few chunks are summed as BLAS sums within one; the rest is float64.
+        ssyrk(1.0, block.T, beta=float(waiting > 0), c=part, overwrite_c=True)
+        waiting += block.size
+        if waiting >= _FLOAT32_SUM_VALUES:
+            flush()
+
+    def result():
+        if waiting:
+            flush()
+        return _mirrored(out)
+
+    return add, result
+
+
+def _mirrored(upper: np.ndarray, step: int = 256) -> np.ndarray:
+    """Fill the lower triangle, which BLAS leaves empty, block by block."""
+    m = len(upper)
+    for start in range(0, m, step):
+        stop = min(start + step, m)
+        corner = upper[start:stop, start:stop]
+        corner += np.triu(corner, 1).T
+        upper[stop:, start:stop] = upper[start:stop, stop:].T
     return upper
+
+
+def _c_ordered(block: np.ndarray, dtype: type) -> np.ndarray:
+    return np.ascontiguousarray(block, dtype=dtype)
+
+
+def _tensor_type(X: Any, dtype: type) -> Any:
+    torch = namespace(X)
+    return torch.float32 if dtype == np.float32 else torch.float64
+
+
+def _page_release(X: np.ndarray) -> Callable[[], None]:
+    """Return what lets go of the pages that a memory-mapped array has read so far.
+
+    They stay in the cache of the system, but no longer count as memory of this process,
+    which would else grow to the size of the file.
+    """
+    base = X
+    while base is not None and not isinstance(base, np.memmap):
+        base = getattr(base, "base", None)
+    # In mode "c" the pages hold changes that the file has not.
+    if base is None or base.mode not in ("r", "r+") or not hasattr(mmap, "MADV_DONTNEED"):
+        return lambda: None
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap):
+        return lambda: None
+    return lambda: base.madvise(mmap.MADV_DONTNEED)

@@ -39,6 +39,13 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
         rankings come. "paper" follows the printed equations: `seli_` is the nuclear norm of
         the features themselves, the posterior uses all features, and `vc_` has no logarithm.
 
+    cv : int, cross-validation splitter or iterable of splits, default=None
+        How rows are held out, so that each is measured under axes that were fitted without
+        it; None measures the fitted rows themselves. An extension of this package for few
+        rows, where the posterior of the fitted rows is far too sure. Each row must be held
+        out exactly once; an integer stands for that many stratified folds. `transform` and
+        the prediction methods always use the projection of all rows.
+
     Attributes
     ----------
     seli_ : float
@@ -91,7 +98,15 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
     Notes
     -----
     When the number of rows is not comfortably above ``n_components_ + n_classes``, the
-    discriminant overfits and even noise looks well separated; `fit` then warns.
+    discriminant overfits and even noise looks well separated; `fit` then warns. With `cv`,
+    `ncc_` and `vc_` come from held-out posteriors, and `seli_` is
+    ``sum_i sqrt(n e_i' S_t e_i / e_i' W e_i)`` with both scatters of held-out rows; on the
+    fitted rows, where ``e_i' W e_i`` is 1, that is the nuclear norm of uncorrelated axes.
+
+    The cost is that of one product ``X.T @ X`` and of the leading eigenvectors of its result
+    (of ``X @ X.T`` where there are fewer rows than features). Products of large float32
+    features are taken in float32, within chunks that are centred first, and summed in
+    float64; where the spread within the classes is too small for that, in float64.
 
     References
     ----------

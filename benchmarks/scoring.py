@@ -1,7 +1,10 @@
-"""Time NCTIScorer against the plain recipe: scikit-learn's PCA and LDA, then full nuclear norms.
+"""Time NCTIScorer against the plain recipe, one product X.T @ X, and what else a user might run.
 
-Both sides score the same synthetic features in one process and take turns, so that a busy
-machine slows both. What counts is the ratio of the medians; the seconds belong to the machine.
+The plain recipe is scikit-learn's PCA and LDA, then full nuclear norms. All sides score the same
+synthetic features in one process and take turns, with a pause in between: the threads of one
+BLAS go on spinning for a while, on the cores that the next one needs. What counts are ratios of
+medians; seconds belong to the machine. Cross-validated classifiers run once, and only where they
+end within minutes; H-score and LogME are those of `sklearn_ncti.companions`.
 """
 
 import argparse
@@ -9,6 +12,7 @@ import itertools
 import json
 import platform
 import time
+import tracemalloc
 import warnings
 from pathlib import Path
 from statistics import median
@@ -18,27 +22,34 @@ import scipy
 import sklearn
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_ncti import NCTIScorer
+from sklearn_ncti.companions import HScore, LogME
 
-GRID = {"n": [500, 2000, 10000], "d": [64, 384, 1024], "classes": [10, 100]}
-QUICK = {"n": [500, 2000], "d": [64, 384], "classes": [10]}
-
-KEYS = ("n", "d", "classes", "branch", "dtype")
+GRID = {"n": [2000, 20000, 100000], "d": [384, 768, 2048], "classes": [10, 100, 397, 1000]}
+QUICK = {"n": [200, 2000], "d": [64, 384], "classes": [10]}
 
 # Standard deviation of the leading feature on either branch of the shrinkage rule: the
 # variances of the small one add up to about 1, those of the large one to about 100.
 SCALES = {"shrunk": 0.5, "unshrunk": 5.0}
+
+#: Seconds that the threads of BLAS are given to fall asleep.
+PAUSE = 0.1
 
 
 def make_features(n, d, n_classes, branch, dtype, seed=0):
     """Gaussian classes whose principal variances fall by a power law, as those of networks do."""
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(n) % n_classes)
-    deviations = SCALES[branch] * np.arange(1, d + 1) ** -0.5
-    centers = 0.5 * rng.normal(size=(n_classes, d))
-    X = (centers[y] + rng.normal(size=(n, d))) * deviations + 1.0
-    return X.astype(dtype), y
+    deviations = (SCALES[branch] * np.arange(1, d + 1) ** -0.5).astype(dtype)
+    X = rng.standard_normal((n, d), dtype=dtype)
+    X += 0.5 * rng.standard_normal((n_classes, d), dtype=dtype)[y]
+    X *= deviations
+    X += 1.0
+    return X, y
 
 
 def plain_recipe(X, y, n_components=64):
@@ -67,46 +78,124 @@ def package(X, y):
     return NCTIScorer().fit(X, y).components_
 
 
-def timed(function, X, y):
-    """Result of one call, and its seconds."""
+def square(X, y):
+    """One product of the features with themselves, the least that can be done."""
+    return X.T @ X
+
+
+def h_score(X, y):
+    return HScore().fit(X, y).score()
+
+
+def logme(X, y):
+    return LogME().fit(X, y).score()
+
+
+def nearest_neighbours(X, y):
+    return cross_val_score(KNeighborsClassifier(5), X, y, cv=5).mean()
+
+
+def linear_probe(X, y):
+    return cross_val_score(LogisticRegression(max_iter=100), X, y, cv=5).mean()
+
+
+def _ends_soon(function, n, d, n_classes):
+    if function is nearest_neighbours:
+        return n <= 20000
+    return function is not linear_probe or n * d * n_classes <= 5e8
+
+
+def seconds_of(function, X, y):
+    """Seconds of one call, after a pause; work on a device is waited for."""
+    time.sleep(PAUSE)
     start = time.perf_counter()
     result = function(X, y)
-    return result, time.perf_counter() - start
+    if not isinstance(X, np.ndarray):
+        X.sum().item()
+    return time.perf_counter() - start, result
 
 
-def run_case(n, d, n_classes, branch, dtype, repeat):
-    """Medians of both sides on one set of features, and how far their results differ."""
+def peak_of(function, X, y):
+    """Most megabytes of arrays that a call has at once, beside the features."""
+    tracemalloc.start()
+    function(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def run_case(n, d, n_classes, branch, dtype, *, repeat, others, device):
+    """Medians of all sides on one set of features, and how far the results differ."""
     X, y = make_features(n, d, n_classes, branch, dtype)
+    case = {"n": n, "d": d, "classes": n_classes, "branch": branch, "dtype": dtype}
+    turns = [package, square] if device else [package, plain_recipe, square]
+    if device:
+        import torch
+
+        X = torch.from_numpy(X).to(device)
+        case["device"] = torch.cuda.get_device_name(X.device) if X.is_cuda else device
     # Once without the clock: threads of BLAS start, and memory is there.
-    ours, plain = package(X, y), plain_recipe(X, y)
-    seconds = {package: [], plain_recipe: []}
+    results = {function: function(X, y) for function in turns}
+    seconds = {function: [] for function in turns}
     for turn in range(repeat):
-        for function in (package, plain_recipe) if turn % 2 else (plain_recipe, package):
-            seconds[function].append(timed(function, X, y)[1])
-    ours_s, plain_s = median(seconds[package]), median(seconds[plain_recipe])
-    return {
-        "n": n,
-        "d": d,
-        "classes": n_classes,
-        "branch": branch,
-        "dtype": dtype,
-        "plain_s": plain_s,
-        "package_s": ours_s,
-        "ratio": plain_s / ours_s,
-        "difference": max(abs(ours[name] / plain[name] - 1.0) for name in plain),
-    }
+        for function in turns[turn % len(turns) :] + turns[: turn % len(turns)]:
+            seconds[function].append(seconds_of(function, X, y)[0])
+    case["package_s"], case["square_s"] = median(seconds[package]), median(seconds[square])
+    case["over_square"] = case["package_s"] / case["square_s"]
+    if device:
+        return case
+    ours, plain = results[package], results[plain_recipe]
+    case["plain_s"] = median(seconds[plain_recipe])
+    case["over_plain"] = case["package_s"] / case["plain_s"]
+    case["difference"] = max(abs(ours[name] / plain[name] - 1.0) for name in plain)
+    case["package_mb"] = peak_of(package, X, y)
+    case["plain_mb"] = peak_of(plain_recipe, X, y)
+    if others:
+        for function in (h_score, logme, nearest_neighbours, linear_probe):
+            if _ends_soon(function, n, d, n_classes):
+                case[f"{function.__name__}_s"] = seconds_of(function, X, y)[0]
+    return case
 
 
-def print_ratios(cases):
-    """Table of the ratios alone: one line per size, one column per branch and dtype."""
-    kinds = list(dict.fromkeys((case["branch"], case["dtype"]) for case in cases))
-    sizes = list(dict.fromkeys((case["n"], case["d"], case["classes"]) for case in cases))
-    ratio = {tuple(case[name] for name in KEYS): case["ratio"] for case in cases}
-    print("\nratio plain / package")
-    print(f"{'n':>6} {'d':>5} {'C':>4}  " + "  ".join(" ".join(kind).rjust(16) for kind in kinds))
-    for n, d, n_classes in sizes:
-        values = "  ".join(f"{ratio[n, d, n_classes, *kind]:16.1f}" for kind in kinds)
-        print(f"{n:6d} {d:5d} {n_classes:4d}  {values}")
+COLUMNS = [
+    ("n", "n", "{:d}", 6),
+    ("d", "d", "{:d}", 4),
+    ("C", "classes", "{:d}", 4),
+    ("branch", "branch", "{}", 8),
+    ("dtype", "dtype", "{}", 7),
+    ("ours s", "package_s", "{:.4f}", 8),
+    ("plain s", "plain_s", "{:.4f}", 8),
+    ("X'X s", "square_s", "{:.4f}", 7),
+    ("/plain", "over_plain", "{:.2f}", 6),
+    ("/X'X", "over_square", "{:.1f}", 6),
+    ("ours MB", "package_mb", "{:.0f}", 7),
+    ("plain MB", "plain_mb", "{:.0f}", 8),
+    ("H-score", "h_score_s", "{:.2f}", 7),
+    ("LogME", "logme_s", "{:.2f}", 6),
+    ("kNN cv", "nearest_neighbours_s", "{:.1f}", 6),
+    ("probe cv", "linear_probe_s", "{:.1f}", 8),
+]
+
+
+def line(case):
+    """Return the columns of one case, or their names for None."""
+    cells = []
+    for title, key, form, width in COLUMNS:
+        text = title if case is None else form.format(case[key]) if key in case else "-"
+        cells.append(text.rjust(width))
+    return " ".join(cells)
+
+
+def summary(cases):
+    """Return the geometric mean and the extremes of the time over that of the plain recipe."""
+    ratios = np.array([case["over_plain"] for case in cases if "over_plain" in case])
+    if not len(ratios):
+        return ""
+    return (
+        f"ours / plain over {len(ratios)} cases: geometric mean "
+        f"{np.exp(np.log(ratios).mean()):.2f}, least {ratios.min():.2f}, "
+        f"largest {ratios.max():.2f}"
+    )
 
 
 def main():
@@ -114,47 +203,51 @@ def main():
     parser.add_argument("--n", type=int, nargs="+", help="rows")
     parser.add_argument("--d", type=int, nargs="+", help="features")
     parser.add_argument("--classes", type=int, nargs="+", help="classes")
-    parser.add_argument("--branch", choices=SCALES, nargs="+", default=list(SCALES))
-    parser.add_argument(
-        "--dtype", choices=("float32", "float64"), nargs="+", default=["float32", "float64"]
-    )
+    parser.add_argument("--branch", choices=SCALES, nargs="+", default=["unshrunk"])
+    parser.add_argument("--dtype", choices=("float32", "float64"), nargs="+", default=["float32"])
     parser.add_argument("--repeat", type=int, default=5, help="turns of each side (default: 5)")
+    parser.add_argument("--others", action="store_true", help="time other metrics as well")
+    parser.add_argument("--device", help="a torch device that the features lie on")
     parser.add_argument("--quick", action="store_true", help="a small grid")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the results to this file")
+    parser.add_argument("--show", action="store_true", help="print what --json has, run nothing")
     args = parser.parse_args()
     # What the grid makes of n and C is the point here, few rows and all.
-    warnings.simplefilter("ignore", UserWarning)
+    warnings.simplefilter("ignore")
 
-    grid = QUICK if args.quick else GRID
-    axes = [getattr(args, name) or grid[name] for name in grid]
     versions = {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "scikit-learn": sklearn.__version__,
     }
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
-    print(
-        f"{'n':>6} {'d':>5} {'C':>4}  {'branch':8}  {'dtype':7} "
-        f"{'plain s':>9} {'package s':>9} {'ratio':>6} {'difference':>10}"
-    )
     cases = []
+    if args.json is not None and args.json.exists():
+        cases = json.loads(args.json.read_text())["cases"]
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(line(None))
+    if args.show:
+        print("\n".join(map(line, cases)))
+        print(summary(cases))
+        return
+    grid = QUICK if args.quick else GRID
+    axes = [getattr(args, name) or grid[name] for name in grid]
     for n, d, n_classes, branch, dtype in itertools.product(*axes, args.branch, args.dtype):
-        case = run_case(n, d, n_classes, branch, dtype, args.repeat)
-        cases.append(case)
-        print(
-            f"{n:6d} {d:5d} {n_classes:4d}  {branch:8}  {dtype:7} {case['plain_s']:9.4f} "
-            f"{case['package_s']:9.4f} {case['ratio']:6.1f} {case['difference']:10.0e}",
-            flush=True,
+        case = run_case(
+            n,
+            d,
+            n_classes,
+            branch,
+            dtype,
+            repeat=args.repeat,
+            others=args.others,
+            device=args.device,
         )
-    print_ratios(cases)
-    ratios = np.array([case["ratio"] for case in cases])
-    print(
-        f"ratio plain / package: geometric mean {np.exp(np.log(ratios).mean()):.2f}, "
-        f"least {ratios.min():.2f}, largest {ratios.max():.2f}"
-    )
-    if args.json is not None:
-        args.json.write_text(json.dumps({"versions": versions, "cases": cases}, indent=2) + "\n")
+        cases.append(case)
+        print(line(case), flush=True)
+        if args.json is not None:
+            args.json.write_text(json.dumps({"versions": versions, "cases": cases}, indent=1))
+    print(summary(cases))
 
 
 if __name__ == "__main__":

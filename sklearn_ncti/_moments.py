@@ -153,9 +153,14 @@ def centered_chunks(
 
 def first_guess(X: Any, dtype: type) -> np.ndarray:
     """Mean of a few rows, spread evenly, in `dtype`: near enough to centre by."""
-    few = X[:: max(1, len(X) // _SAMPLED_ROWS)][:_SAMPLED_ROWS]
-    with np.errstate(all="ignore"):
-        return to_host(as_float64(few).mean(0)).astype(dtype)
+    d = X.shape[1]
+    rows = np.arange(0, len(X), max(1, len(X) // _SAMPLED_ROWS))[:_SAMPLED_ROWS]
+    total = zeros_beside((d,), X)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A few rows at once: the system maps far more of a file than what is touched.
+        for _, block in centered_chunks(X, np.zeros(d), np.float64, rows=rows, values=16 * d):
+            total += block.sum(0)
+    return (to_host(total) / len(rows)).astype(dtype)
 
 
 def raw_moments(

@@ -133,18 +133,22 @@ def test_memory_mapped_features(tmp_path, mode):
     np.testing.assert_array_equal(mapped[0], X[0] + (mode != "r"))
 
 
+# VmHWM and not getrusage, whose peak a process has from the one that started it.
 _PEAK = """
-import resource, sys
+import sys
+from pathlib import Path
 import numpy as np
 from sklearn_ncti import NCTIScorer
 X, y = np.load(sys.argv[1], mmap_mode="r"), np.arange(60000) % 50
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+before = peak()
 NCTIScorer().fit(X, y).score(X, y)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="getrusage counts in other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_memory_mapped_features_are_never_all_in_memory(tmp_path):
     rng = np.random.default_rng(0)
     out = np.lib.format.open_memmap(
@@ -162,7 +166,7 @@ def test_memory_mapped_features_are_never_all_in_memory(tmp_path):
         check=True,
     )
     # Chunk, scatter and principal coordinates take some 140 MiB whatever the length.
-    assert float(done.stdout) < 0.85 * size
+    assert 1 < float(done.stdout) < 0.85 * size
 
 
 def _blas_threads():

@@ -1,0 +1,130 @@
+"""Measure how scoring behaves at its limits: memory, length, few rows, and a busy machine.
+
+Every part prints what was measured; nothing is judged here.
+"""
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from scoring import make_features, package, plain_recipe, seconds_of
+
+# VmHWM and not getrusage, whose peak a process has from the one that started it.
+_PEAK = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from sklearn_ncti import NCTIScorer
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+start = peak()
+X = np.load(sys.argv[1], mmap_mode="r")
+y = np.arange(len(X)) % int(sys.argv[2])
+begin = time.perf_counter()
+NCTIScorer().fit(X, y)
+seconds = time.perf_counter() - begin
+print((peak() - start) / 1024, seconds)
+"""
+
+
+def medians(functions, X, y, repeat=5):
+    """Median seconds of functions that take turns."""
+    for function in functions:
+        function(X, y)
+    seconds = [[seconds_of(function, X, y)[0] for function in functions] for _ in range(repeat)]
+    return [median(column) for column in zip(*seconds, strict=True)]
+
+
+def memory(n=200_000, d=2048, n_classes=100):
+    """Score a memory-mapped float32 file and print how far the process grew."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.npy"
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, d))
+        rng = np.random.default_rng(0)
+        deviations = (5.0 * np.arange(1, d + 1) ** -0.5).astype(np.float32)
+        centers = 0.5 * rng.standard_normal((n_classes, d), dtype=np.float32)
+        y = np.arange(n) % n_classes
+        for start in range(0, n, 10_000):
+            rows = slice(start, start + 10_000)
+            noise = rng.standard_normal((len(y[rows]), d), dtype=np.float32)
+            out[rows] = (noise + centers[y[rows]]) * deviations + 1.0
+        out.flush()
+        size = out.nbytes / 1e6
+        del out
+        command = [sys.executable, "-c", _PEAK, str(path), str(n_classes)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    grown, seconds = map(float, done.stdout.split())
+    print(
+        f"memory-mapped {n} x {d} float32, {size:.0f} MB: resident memory grew by "
+        f"{grown:.0f} MiB over the import, {seconds:.1f} s"
+    )
+
+
+def length(d=1024, n_classes=100):
+    """Double the number of rows."""
+    sizes = (12_500, 25_000, 50_000, 100_000)
+    X, y = make_features(sizes[-1], d, n_classes, "unshrunk", "float32")
+    before = None
+    for n in sizes:
+        (now,) = medians([package], X[:n], y[:n])
+        more = "" if before is None else f", {now / before:.2f} times as long"
+        print(f"n = {n}, d = {d}, C = {n_classes}: {now:.3f} s{more}")
+        before = now
+
+
+def few_rows(n=200, d=64, n_classes=10):
+    """Score features so small that validation and Python are most of the time."""
+    X, y = make_features(n, d, n_classes, "unshrunk", "float32")
+    ours, plain = medians([package, plain_recipe], X, y, repeat=51)
+    print(
+        f"n = {n}, d = {d}, C = {n_classes}: ours {1e3 * ours:.1f} ms, plain recipe "
+        f"{1e3 * plain:.1f} ms, ratio {ours / plain:.2f}"
+    )
+
+
+def _spin(stop):
+    while not stop.is_set():
+        for _ in range(100_000):
+            pass
+
+
+def busy(n=50_000, d=1024, n_classes=397):
+    """Score while other processes keep every core busy."""
+    X, y = make_features(n, d, n_classes, "unshrunk", "float32")
+    alone = medians([package, plain_recipe], X, y)
+    stop = multiprocessing.Event()
+    others = [multiprocessing.Process(target=_spin, args=(stop,)) for _ in range(os.cpu_count())]
+    for process in others:
+        process.start()
+    time.sleep(0.5)
+    among = medians([package, plain_recipe], X, y)
+    stop.set()
+    for process in others:
+        process.join()
+    for name, first, second in zip(("ours", "plain recipe"), alone, among, strict=True):
+        print(
+            f"n = {n}, d = {d}, C = {n_classes}, {name}: {first:.2f} s alone, {second:.2f} s "
+            f"beside {len(others)} busy processes, {second / first:.1f} times as long"
+        )
+
+
+def main():
+    parts = {"few_rows": few_rows, "length": length, "memory": memory, "busy": busy}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="default: all")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for name in args.parts or parts:
+        parts[name]()
+
+
+if __name__ == "__main__":
+    main()

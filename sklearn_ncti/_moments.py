@@ -206,7 +206,9 @@ def raw_moments(
     return RawMoments(n, total, result())
 
 
-def row_products(X: Any, dtype: type = np.float64) -> tuple[np.ndarray, Any]:
+def row_products(
+    X: Any, dtype: type = np.float64, center: np.ndarray | None = None
+) -> tuple[np.ndarray, Any]:
     """Mean of the columns, and products of the centred rows with each other.
 
     Parameters
@@ -217,27 +219,36 @@ def row_products(X: Any, dtype: type = np.float64) -> tuple[np.ndarray, Any]:
     dtype : {numpy.float32, numpy.float64}, default=numpy.float64
         Type in which products are taken.
 
+    center : ndarray of shape (n_features,), default=None
+        What is subtracted from every row; None for the mean.
+
     Returns
     -------
-    mean : ndarray of shape (n_features,)
-        Mean of the columns.
+    center : ndarray of shape (n_features,)
+        What was subtracted.
 
     products : array of shape (n_samples, n_samples)
         ``Xc @ Xc.T``, in float64, where `X` lies.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or infinite.
     """
     n, d = X.shape
-    mean = np.empty(d)
+    used = np.empty(d)
     add, result = _outer_products(X, n, dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         for part in chunks(d, n, _CHUNK_VALUES):
             columns = as_float64(X[:, part])
-            center = columns.mean(0)
-            mean[part] = to_host(center)
-            block = (columns - center).T
-            add(block.to(_tensor_type(X, dtype)) if is_tensor(X) else _c_ordered(block, dtype))
-    if not np.isfinite(mean).all():
+            middle = columns.mean(0) if center is None else beside(center[part], X)
+            used[part] = to_host(middle)
+            block = (columns - middle).T
+            add(block if is_tensor(X) else np.ascontiguousarray(block, dtype=dtype))
+    products = result()
+    if not np.isfinite(float(products.trace())):
         check_finite(X)
-    return mean, result()
+    return used, products
 
 
 def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
@@ -257,15 +268,10 @@ def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
         ``Xc.T @ Xc`` where there are at least as many rows as features, else ``Xc @ Xc.T``.
         The two have the same non-zero eigenvalues: the squared singular values of ``Xc``.
     """
-    n, d = X.shape
-    shift = np.zeros(d) if center is None else center
-    if n >= d:
-        return to_host(raw_moments(X, shift).square)
-    add, result = _outer_products(X, n, np.float64)
-    for part in chunks(d, n, _CHUNK_VALUES):
-        block = (as_float64(X[:, part]) - beside(shift[part], X)).T
-        add(block if is_tensor(X) else _c_ordered(block, np.float64))
-    return to_host(result())
+    shift = np.zeros(X.shape[1]) if center is None else center
+    if len(X) < X.shape[1]:
+        return to_host(row_products(X, center=shift)[1])
+    return to_host(raw_moments(X, shift).square)
 
 
 def column_means(X: Any, rows: np.ndarray | None = None) -> np.ndarray:
@@ -431,15 +437,6 @@ def _mirrored(upper: np.ndarray, step: int = 256) -> np.ndarray:
         corner += np.triu(corner, 1).T
         upper[stop:, start:stop] = upper[start:stop, stop:].T
     return upper
-
-
-def _c_ordered(block: np.ndarray, dtype: type) -> np.ndarray:
-    return np.ascontiguousarray(block, dtype=dtype)
-
-
-def _tensor_type(X: Any, dtype: type) -> Any:
-    torch = namespace(X)
-    return torch.float32 if dtype == np.float32 else torch.float64
 
 
 def _page_release(X: np.ndarray) -> Callable[[], None]:

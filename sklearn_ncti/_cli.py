@@ -138,6 +138,36 @@ def _make_parser() -> argparse.ArgumentParser:
     rank.add_argument(
         "--batch-size", type=_positive, default=64, metavar="N", help="default: %(default)s"
     )
+    rank.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="what networks compute in (default: bfloat16 on GPUs that have it)",
+    )
+    rank.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="threads that read images (default: all CPUs)",
+    )
+    rank.add_argument(
+        "--jobs",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="models that run at the same time, on several GPUs in turns (default: %(default)s)",
+    )
+    rank.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep features there, and go on from there where a run was stopped",
+    )
+    rank.add_argument(
+        "--skip-bad-images",
+        action="store_true",
+        help="leave out images that cannot be read, instead of stopping at the first",
+    )
     rank.set_defaults(run=_rank)
 
     score = commands.add_parser(
@@ -192,17 +222,33 @@ def _rank(args) -> tuple[Ranking, dict[str, Any], str]:
         raise UsageError(exc) from exc
     selector = ModelSelector(
         [
-            TimmBackbone(name, device=args.device, batch_size=args.batch_size, verbose=_bar())
+            TimmBackbone(
+                name,
+                device=args.device,
+                batch_size=args.batch_size,
+                precision=args.precision,
+                num_workers=args.workers,
+                # Bars of several models at once would overwrite each other.
+                verbose=int(args.jobs == 1),
+            )
             for name in names
         ],
         scorer=_scorer(args),
         normalization=args.normalization or "minmax",
         refit=False,
+        n_jobs=args.jobs,
+        memory=args.cache,
+        on_bad_image="skip" if args.skip_bad_images else "raise",
         verbose=1,
     )
     sys.stderr.write(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes\n")
     ranking = selector.fit(paths, labels).ranking_
-    return ranking, {"n_rows": len(paths), "n_classes": len(set(labels))}, str(ranking)
+    facts = {
+        "n_rows": len(paths) - selector.n_skipped_images_,
+        "n_skipped_images": selector.n_skipped_images_,
+        "n_classes": len(selector.classes_),
+    }
+    return ranking, facts, str(ranking)
 
 
 def _score(args) -> tuple[Ranking, dict[str, Any], str]:
@@ -230,7 +276,7 @@ def _demo(args) -> tuple[Ranking, dict[str, Any], str]:
     images, labels = load_digit_images()
     zoo = load_zoo()
     sys.stderr.write(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits\n")
-    candidates = [(name, backbone.set_params(verbose=_bar())) for name, backbone in zoo]
+    candidates = [(name, backbone.set_params(verbose=1)) for name, backbone in zoo]
     ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
     accuracies, deviations = load_zoo_accuracies(return_std=True)
     agreement = ranking.agreement(accuracies)
@@ -262,11 +308,6 @@ def _name_demo_outputs(args) -> None:
     args.json = args.output / "ranking.json"
     args.plot = args.output / "ranking.png" if find_spec("matplotlib") else None
     args.csv = None
-
-
-def _bar() -> int:
-    # A bar is drawn over and over on one line, which only a terminal can show.
-    return int(sys.stderr.isatty())
 
 
 def _scorer(args) -> NCTIScorer:

@@ -567,8 +567,16 @@ def rank_records(
     results["score"][ok] = total[ok]
     results["n_features"] = column(lambda r: r["n_features"])
     results["shrinkage"] = column(lambda r: r["shrinkage"])
-    for name in ("extract_time", "score_time"):
+    for name in (
+        "extract_time",
+        "score_time",
+        "images_per_second",
+        "decode_time",
+        "device_time",
+        "n_parameters",
+    ):
         results[name] = column(lambda r, name=name: r.get(name, np.nan))
+    results["license"] = np.array([r.get("license", "") for r in records], dtype=object)
     results["error"] = np.array([r["error"] for r in records], dtype=object)
 
     at_floor = results["shrinkage"][ok] <= SHRINKAGE_FLOOR

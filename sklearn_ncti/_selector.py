@@ -3,17 +3,22 @@
 import os
 import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
+from joblib.parallel import LokyBackend, MultiprocessingBackend, get_active_backend
 from numpy.typing import ArrayLike
+from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
+from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
@@ -25,6 +30,7 @@ from sklearn.utils.validation import (
 )
 
 from ._callbacks import CallbackSupportMixin
+from ._optional import import_optional
 from ._ranking import (
     NORMALIZATIONS,
     attempt,
@@ -35,8 +41,17 @@ from ._ranking import (
     rank_records,
     score_features,
 )
+from ._scorer import NCTIScorer
 from .backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
+from .backbones._base import _BaseBackbone, bad_images_text
+from .backbones._images import BadImageError, check_images
+from .backbones._prepared import Geometry, Preparation, PreparedImages
+from .backbones._store import FeatureStore, identify_images
 from .backbones._timm import is_wildcard
+
+# How far candidates that run at the same time can share images: in one process, with other
+# processes of this machine, or with nobody.
+_IN_PROCESS, _ON_MACHINE, _NOWHERE = range(3)
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -58,7 +73,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     transformer will do.
 
     A candidate that fails, at whatever step, is ranked last with its error and warned about;
-    the others are ranked. Names are checked before anything is downloaded.
+    the others are ranked. Names are checked before anything is downloaded. Image backbones of
+    one input geometry share their images: each is read, decoded and resized once.
 
     Read more in the :ref:`User Guide <selection>`.
 
@@ -94,16 +110,25 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Whether to fit the best candidate, and the final estimator, on all of `X`.
 
     n_jobs : int, default=None
-        Candidates that run at the same time, through joblib. None for 1.
+        Candidates that run at the same time, through joblib. None for 1. Image backbones run
+        in threads unless another backend of joblib is chosen, and are spread over the GPUs
+        of the machine in turns.
 
     error_score : "raise" or float, default=nan
         What a failed candidate shows as its score; it is ranked last whatever the value.
         "raise" stops at the first failure.
 
-    memory : str or object with the joblib.Memory interface, default=None
-        Where features are kept, so that the next fit with the same candidate, its weights,
-        the same `X` and `y` need not extract them again. Files are the same while path,
-        size and time of change are.
+    memory : str, path or joblib.Memory, default=None
+        The folder where features are kept, so that the next fit extracts only what is
+        missing: after a change of the list, or where a run was stopped. Features of image
+        backbones are kept by what made them: the weights, the preparation, precision and
+        kind of device, and the images. Files are the same while path, size and time of
+        change are. Name only folders that you trust: those of other candidates are
+        unpickled.
+
+    on_bad_image : {"raise", "skip"}, default="raise"
+        What becomes of an image that image backbones cannot read. "raise" ends the fit and
+        names it; "skip" leaves its row out for all candidates alike, and warns.
 
     verbose : int, default=0
         1 writes a line per candidate to standard error; 2 also shows the progress of each
@@ -118,7 +143,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         In the manner of ``cv_results_``, in the order of the candidates: `model`, `rank`,
         `score`, `seli`, `ncc`, `vc`, `normalized_seli`, `normalized_ncc`, `normalized_vc`,
         `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and `error`
-        (empty where there was none).
+        (empty where there was none). Of image backbones also `images_per_second`,
+        `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
+        network), NaN for features that were kept; `n_parameters`, and the `license` of the
+        weights as timm states it, empty where it does not.
 
     best_index_ : int
         Position of the best candidate in `results_`.
@@ -132,6 +160,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     best_model_ : estimator
         The best candidate, fitted; with a final estimator, the fitted pipeline of both. Only
         with ``refit=True``.
+
+    n_skipped_images_ : int
+        Images that could not be read and were left out.
 
     classes_ : ndarray of shape (n_classes,)
         The class labels.
@@ -180,6 +211,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "error_score": [StrOptions({"raise"}), Real],
         "memory": [str, Path, HasMethods(["cache"]), None],
+        "on_bad_image": [StrOptions({"raise", "skip"})],
         "verbose": ["verbose"],
     }
 
@@ -195,6 +227,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         n_jobs: int | None = None,
         error_score: str | float = np.nan,
         memory: Any = None,
+        on_bad_image: str = "raise",
         verbose: int = 0,
     ):
         self.models = models
@@ -206,6 +239,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.error_score = error_score
         self.memory = memory
+        self.on_bad_image = on_bad_image
         self.verbose = verbose
 
     # The names of the pairs are known without looking anything up, so theirs are the
@@ -283,8 +317,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If there are no candidates, two have one name, a name is unknown, `y` is no
-            vector of at least two classes or has another length than `X`, or if all
-            candidates fail.
+            vector of at least two classes or has another length than `X`, if an image
+            cannot be read, or if all candidates fail.
 
         TypeError
             If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
@@ -296,16 +330,17 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         candidates = self._candidates()
         scorer = check_scorer(self.scorer)
         check_weights(self.weights, component_names(scorer))
-        memory = check_memory(self.memory)
+        # scikit-learn takes no path for a folder, only its name.
+        named = isinstance(self.memory, os.PathLike)
+        memory = check_memory(os.fspath(self.memory) if named else self.memory)
+
+        work = _Work(X, y, candidates, scorer, memory, self.on_bad_image)
 
         context = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         # All contexts are made before the parallel loop, which pickles what it is given.
-        tasks = [(*c, context.subcontext(task_name=f"score-{c[0]}")) for c in candidates]
-        records = Parallel(n_jobs=self.n_jobs)(
-            delayed(_run_candidate)(self, name, model, X, y, scorer, memory, subcontext)
-            for name, model, subcontext in tasks
-        )
+        contexts = [context.subcontext(task_name=f"score-{name}") for name, _ in candidates]
+        records, work = self._run(candidates, work, contexts)
         self.ranking_ = rank_records(
             records,
             normalization=self.normalization,
@@ -313,7 +348,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results
-        self.classes_ = np.unique(y)
+        self.classes_ = np.unique(work.y_kept)
+        self.n_skipped_images_ = len(work.y) - len(work.y_kept)
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best
         self.best_score_ = float(self.results_["score"][self.best_index_])
@@ -321,10 +357,57 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if self.refit:
             subcontext = context.subcontext(task_name="refit-best-model")
             subcontext.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            self._refit(candidates[self.best_index_][1], X, y, memory)
+            self._refit(candidates[self.best_index_][1], work)
             subcontext.call_on_fit_task_end(estimator=self, X=X, y=y)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
+
+    def _run(self, candidates, work, contexts):
+        """Run all candidates; return their records, and the work with its bad images known.
+
+        Those of one geometry run together, so that the images of one geometry are there at a
+        time. Other candidates than backbones come last, when it is known which rows count.
+        """
+        takes_images = [isinstance(model, _BaseBackbone) for _, model in candidates]
+        prefer = "threads" if all(takes_images) else None
+        parallel = Parallel(n_jobs=self.n_jobs, prefer=prefer)
+        backend, _ = get_active_backend(prefer=prefer)
+        n_jobs = backend.effective_n_jobs(parallel.n_jobs)
+        sharing = _sharing(backend, n_jobs)
+        if n_jobs > 1 and sharing != _NOWHERE:
+            candidates = _spread_over_devices(candidates)
+        tally = _Tally(len(candidates)) if sharing == _IN_PROCESS else None
+        records = [None] * len(candidates)
+
+        def run(places, prepared=None):
+            tasks = (
+                delayed(_run_candidate)(self, *candidates[i], work, prepared, tally, contexts[i])
+                for i in places
+            )
+            for i, record in zip(places, parallel(tasks), strict=True):
+                records[i] = record
+
+        places = [i for i, takes in enumerate(takes_images) if takes]
+        with _torch_threads(n_jobs if places and sharing == _IN_PROCESS else 1), parallel:
+            for geometry, group in _by_geometry(candidates, places, n_jobs, sharing):
+                prepared = work.prepare(candidates, group, geometry, sharing)
+                try:
+                    run(group, prepared)
+                finally:
+                    if prepared is not None:
+                        prepared.close()
+                # The memory is free before the next ones are prepared.
+                del prepared
+            bad = _agreed_bad([records[i] for i in places], self.error_score)
+            if bad:
+                work = work.without(bad)
+                warnings.warn(
+                    f"{bad_images_text(bad, len(work.y))} They are left out for all candidates.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+            run([i for i, takes in enumerate(takes_images) if not takes])
+        return records, work
 
     def _candidates(self) -> list[tuple[str, Any]]:
         """Return (name, transformer) of every candidate; all names checked, none fitted."""
@@ -387,12 +470,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             check_model_name(model.model, model.pretrained)
         return model
 
-    def _refit(self, candidate, X, y, memory):
+    def _refit(self, candidate, work):
         """Fit the best candidate on all rows, and on its features the final estimator."""
         if self.final_estimator is None:
-            self.best_model_ = clone(candidate).fit(X, y)
+            self.best_model_ = clone(candidate).fit(work.X_kept, work.y_kept)
             return
-        features, fitted = _extract(candidate, X, y, memory)
+        features, y, fitted, _ = _extract(candidate, work, None)
         final = clone(self.final_estimator).fit(features, y)
         self.best_model_ = Pipeline([("model", fitted), ("final_estimator", final)])
 
@@ -562,27 +645,123 @@ def _default_name(transformer) -> str:
     return getattr(named, "__name__", type(named).__name__).lower()
 
 
-def _run_candidate(selector, name, model, X, y, scorer, memory, context):
+class _Work:
+    """What all candidates of one fit work on, and how."""
+
+    def __init__(self, X, y, candidates, scorer, memory, on_bad_image):
+        self.X = self.X_kept = X
+        self.y = self.y_kept = y
+        self.scorer = scorer
+        self.memory = memory
+        self.on_bad_image = on_bad_image
+        self.images = self.store = self.images_identity = None
+        backbones = [model for _, model in candidates if isinstance(model, _BaseBackbone)]
+        if not backbones:
+            return
+        try:
+            self.images = check_images(X)
+        except (TypeError, ValueError):
+            # Candidates of other kinds may know what to do with it.
+            if len(backbones) == len(candidates):
+                raise
+            return
+        self.store = _store(memory)
+        if self.store is not None:
+            self.images_identity = identify_images(self.images)
+
+    def prepare(self, candidates, group, geometry, sharing) -> PreparedImages | None:
+        """Give images that a group of candidates shares, or None where they share none."""
+        if geometry is None or self.images is None:
+            return None
+        budget = int(get_config()["working_memory"] * 2**20)
+        backbones = [candidates[i][1] for i in group]
+        prepared = PreparedImages(
+            self.images,
+            Preparation(backbones[0]._data_config()),
+            num_workers=backbones[0].num_workers,
+            on_bad_image=self.on_bad_image,
+            budget=budget,
+        )
+        if sharing == _IN_PROCESS:
+            return prepared
+        # What lies in a file without a name cannot be found by other processes, and what
+        # nobody needs is not decoded for them.
+        if prepared.nbytes > budget or all(self.is_stored(model) for model in backbones):
+            return None
+        return prepared.complete()
+
+    def identity(self, model) -> dict[str, Any] | None:
+        """Say what the features of a backbone are kept under, None if they are not."""
+        identity = None if self.store is None else model._identity()
+        return identity and {**identity, "images": self.images_identity}
+
+    def is_stored(self, model) -> bool:
+        """Whether the features of a backbone are there already."""
+        identity = self.identity(model)
+        return identity is not None and self.store.path(identity).exists()
+
+    def without(self, bad) -> Self:
+        """Leave out rows for the candidates that still come."""
+        kept = _kept(bad, len(self.y))
+        self.X_kept, self.y_kept = _safe_indexing(self.X, kept), self.y[kept]
+        return self
+
+
+class _Tally:
+    """How many candidates are done, and how long the others may take."""
+
+    def __init__(self, total):
+        self._total = total
+        self._done = 0
+        self._start = time.perf_counter()
+        self._lock = Lock()
+
+    def next(self) -> tuple[str, str]:
+        """Count one more; return the count and the time that is left, as words."""
+        with self._lock:
+            self._done += 1
+            left = self._total - self._done
+            seconds = (time.perf_counter() - self._start) / self._done * left
+        return f"{self._done} of {self._total}, ", f"; about {seconds:.0f} s left" if left else ""
+
+
+def _run_candidate(selector, name, model, work, prepared, tally, context):
     """Record of one candidate, from its network to its components."""
-    context.call_on_fit_task_begin(estimator=selector, X=X, y=y)
-    run = attempt if selector.error_score != "raise" else _unguarded
+    context.call_on_fit_task_begin(estimator=selector, X=work.X, y=work.y)
+    run = _attempting(selector.error_score)
     start = time.perf_counter()
-    record = {"model": name, **run(_extract_and_score, model, X, y, scorer, memory)}
+    keep = selector.final_estimator is None
+    record = {"model": name, **run(_extract_and_score, model, work, prepared, keep)}
+    if "bad_image" in record:
+        # It concerns all candidates alike: this is no failure of one of them.
+        raise record["bad_image"]
     if selector.verbose:
         outcome = record["error"] or f"{record['n_features']} features"
         seconds = time.perf_counter() - start
-        sys.stderr.write(f"[ModelSelector] {name}: {outcome} ({seconds:.1f} s)\n")
-    context.call_on_fit_task_end(estimator=selector, X=X, y=y)
+        speed = record.get("images_per_second", np.nan)
+        at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
+        count, left = ("", "") if tally is None else tally.next()
+        sys.stderr.write(
+            f"[ModelSelector] {count}{name}: {outcome} ({seconds:.1f} s{at_speed}{left})\n"
+        )
+    context.call_on_fit_task_end(estimator=selector, X=work.X, y=work.y)
     return record
+
+
+def _attempting(error_score):
+    return attempt if error_score != "raise" else _unguarded
 
 
 def _unguarded(function, *args):
     return {"error": "", **function(*args)}
 
 
-def _extract_and_score(model, X, y, scorer, memory):
+def _extract_and_score(model, work, prepared, keep):
     start = time.perf_counter()
-    features, _ = _extract(model, X, y, memory)
+    try:
+        features, y, _, facts = _extract(model, work, prepared, keep)
+    except BadImageError as exc:
+        return {"bad_image": exc}
     extract_time = time.perf_counter() - start
     n_rows = _num_samples(features)
     if n_rows != len(y):
@@ -590,32 +769,183 @@ def _extract_and_score(model, X, y, scorer, memory):
             f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
             "candidates must be scored on the same rows."
         )
-    return {"extract_time": extract_time, **score_features(features, y, scorer)}
+    return {"extract_time": extract_time, **facts, **score_features(features, y, work.scorer)}
 
 
-def _extract(model, X, y, memory):
-    """Features of one candidate and the candidate itself, fitted."""
-    stamps = _stamps(X), _stamps(_weight_files(model))
-    return memory.cache(_fit_transform)(clone(model), X, y, stamps)
+def _extract(model, work, prepared, keep=False):
+    """Features and labels of the rows that count, the fitted candidate, and facts about it."""
+    if isinstance(model, _BaseBackbone):
+        features, model, facts = _image_features(clone(model), work, prepared, keep)
+        bad, y = facts["bad"], work.y
+        if bad:
+            kept = _kept(bad, len(y))
+            features, y = features[kept], y[kept]
+            try:
+                check_labels(y)
+            except ValueError as exc:
+                raise BadImageError(
+                    f"{bad_images_text(bad, len(work.y))} Too few are left: {exc}"
+                ) from exc
+        return features, y, model, facts
+    # The stamps are part of the key under which features are kept.
+    features, model = work.memory.cache(_fit_transform)(
+        clone(model), work.X_kept, work.y_kept, _stamps(work.X_kept)
+    )
+    return features, work.y_kept, model, {}
 
 
 def _fit_transform(model, X, y, stamps):
-    # The stamps are not used here: they are part of the key under which features are kept.
+    return model.fit_transform(X, y), model
+
+
+def _image_features(model, work, prepared, keep):
+    """Features of a backbone for all images, from the store if they are there."""
+    images = check_images(work.X) if work.images is None else work.images
+    identity = work.identity(model)
+    stored = None if identity is None else work.store.load(identity)
+    if stored is not None:
+        features, facts = stored
+        facts["bad"] = {int(place): reason for place, reason in facts["bad"].items()}
+        if facts["bad"] and work.on_bad_image == "raise":
+            raise BadImageError(facts["bad"][min(facts["bad"])])
+        model.n_features_out_ = features.shape[1]
+        return features, model, facts
     try:
-        return model.fit_transform(X, y), model
+        network = model.fit(images)._load_network()
+        if prepared is None or prepared.geometry != network.preparation.geometry:
+            prepared = images
+        # Scores can be computed where the features are, if nobody else needs them.
+        on_device = (
+            keep
+            and work.store is None
+            and network.device.type == "cuda"
+            and isinstance(work.scorer, NCTIScorer)
+        )
+        extraction = model._extract(prepared, on_bad_image=work.on_bad_image, keep=on_device)
+        facts = {
+            "bad": extraction.bad,
+            "n_parameters": network.n_parameters,
+            "license": network.license,
+        }
     finally:
-        if hasattr(model, "_drop_network"):
-            # The next candidate needs the room on the device.
-            model._drop_network()
+        # The next candidate needs the room on the device.
+        network = None
+        model._drop_network()
+    # Of downloaded weights the revision, a part of their identity, is known only now.
+    identity = identity or work.identity(model)
+    if identity is not None:
+        _keep_features(work.store, identity, extraction.features, facts)
+    seconds = extraction.decode_time + extraction.device_time
+    facts |= {
+        "images_per_second": len(images) / seconds,
+        "decode_time": extraction.decode_time,
+        "device_time": extraction.device_time,
+    }
+    return extraction.features, model, facts
 
 
-def _weight_files(model) -> list[Path]:
-    """Files that a backbone with local weights reads."""
-    if isinstance(model, TimmBackbone) and model.model.startswith("local-dir:"):
-        return sorted(Path(model.model.removeprefix("local-dir:")).glob("*"))
-    if isinstance(model, TorchBackbone) and isinstance(model.module, str | os.PathLike):
-        return [Path(model.module)]
-    return []
+def _keep_features(store, identity, features, facts):
+    try:
+        store.save(identity, features, facts)
+    except OSError as exc:
+        warnings.warn(
+            f"the features cannot be kept in {os.fspath(store.folder)!r}: {exc}",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _kept(bad, n_rows) -> np.ndarray:
+    return np.setdiff1d(np.arange(n_rows), list(bad))
+
+
+def _agreed_bad(records, error_score) -> dict[int, str]:
+    """Bad images of all candidates; one that found others was scored on other rows."""
+    agreed = None
+    for record in records:
+        if record["error"]:
+            continue
+        if agreed is None:
+            agreed = record["bad"]
+        elif set(record["bad"]) != set(agreed):
+            differ = sorted(set(record["bad"]) ^ set(agreed))
+            record |= _attempting(error_score)(_raise_unequal, differ)
+    return agreed or {}
+
+
+def _raise_unequal(places):
+    raise ValueError(
+        f"the images at {places[:5]} could be read for some candidates and not for others: "
+        "all must be scored on the same rows. Have these files changed meanwhile?"
+    )
+
+
+def _sharing(backend, n_jobs) -> int:
+    if getattr(backend, "supports_sharedmem", False):
+        return _IN_PROCESS
+    if isinstance(backend, LokyBackend | MultiprocessingBackend):
+        # One job stays where it is.
+        return _IN_PROCESS if n_jobs == 1 else _ON_MACHINE
+    return _NOWHERE
+
+
+def _by_geometry(candidates, places, n_jobs, sharing):
+    """Group backbones by the geometry of their images; None where one shares with nobody."""
+    if sharing == _NOWHERE:
+        return [(None, places)]
+    groups: dict[Geometry | None, list[int]] = {}
+    for i in places:
+        groups.setdefault(candidates[i][1]._geometry(), []).append(i)
+    found = [(geometry if len(group) > 1 else None, group) for geometry, group in groups.items()]
+    if n_jobs > 1:
+        # Those that share with nobody can as well run at the same time.
+        alone = [i for geometry, group in found if geometry is None for i in group]
+        found = [item for item in found if item[0] is not None] + [(None, alone)]
+    return found
+
+
+def _spread_over_devices(candidates):
+    """Give the backbones that leave it open a CUDA device each, in turns."""
+    candidates = list(candidates)
+    leave_open = [
+        i
+        for i, (_, model) in enumerate(candidates)
+        if isinstance(model, _BaseBackbone) and str(model.device) in ("auto", "cuda")
+    ]
+    if not leave_open:
+        return candidates
+    torch = import_optional("torch", extra="timm")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count > 1:
+        for turn, i in enumerate(leave_open):
+            name, model = candidates[i]
+            candidates[i] = (name, clone(model).set_params(device=f"cuda:{turn % count}"))
+    return candidates
+
+
+@contextmanager
+def _torch_threads(n_jobs) -> Iterator[None]:
+    """Divide torch's threads among jobs that run in threads of this process."""
+    if n_jobs == 1:
+        yield
+        return
+    torch = import_optional("torch", extra="timm")
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // n_jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _store(memory) -> FeatureStore | None:
+    """Folder of features beside those that joblib keeps for other candidates."""
+    if not hasattr(memory, "location"):
+        raise TypeError(
+            "memory must be a folder or a joblib.Memory for the features of images, which "
+            f"are kept in files of their own; got {memory!r}."
+        )
+    return None if memory.location is None else FeatureStore(Path(memory.location, "features"))
 
 
 def _stamps(X) -> list[tuple[str, int, int]]:

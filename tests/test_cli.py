@@ -89,7 +89,7 @@ def test_a_failed_candidate_is_one_line(capsys, files, tmp_path):
         capsys, "score", *files, str(tmp_path / "bad.npz"), "--json", str(report)
     )
     assert status == 0
-    assert "failed: bad: ValueError: Input X contains NaN." in out
+    assert "failed: bad: ValueError: Input X contains NaN" in out
     warning = "warning: 1 of 3 candidates failed and are ranked last; the others are ranked."
     assert err.splitlines() == [warning, f"wrote {report}"]
     assert json.loads(report.read_text())["results"][2]["score"] is None

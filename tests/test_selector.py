@@ -280,7 +280,7 @@ def test_memory_keeps_features(data, tmp_path):
         selector.fit(X, y)
     assert log.stat().st_size == 2  # once per candidate; the refit finds them kept
     with pytest.warns(UserWarning, match="do not vary"):
-        clone(selector).fit(X, y)
+        clone(selector).set_params(memory=tmp_path / "cache").fit(X, y)
     assert log.stat().st_size == 2
     with pytest.warns(UserWarning, match="do not vary"):
         clone(selector).fit(X + 1, y)
@@ -295,8 +295,11 @@ def test_verbose_writes_to_standard_error_only(data, capsys):
     assert out == ""
     lines = err.splitlines()
     assert len(lines) == 4
-    assert re.fullmatch(r"\[ModelSelector\] pca: 20 features \(\d+\.\d s\)", lines[1])
-    assert "broken: RuntimeError: no network today" in lines[3]
+    time = r"\(\d+\.\d s"
+    left = r"; about \d+ s left\)"
+    assert re.fullmatch(rf"\[ModelSelector\] 2 of 4, pca: 20 features {time}{left}", lines[1])
+    last = rf"\[ModelSelector\] 4 of 4, broken: RuntimeError: no network today {time}\)"
+    assert re.fullmatch(last, lines[3])
     ModelSelector(CANDIDATES).fit(X, y)
     assert capsys.readouterr() == ("", "")
 

@@ -159,20 +159,20 @@ def test_a_feature_matrix_is_no_image(digits):
 def test_networks_are_dropped_after_their_turn(digits, monkeypatch):
     images, y = digits
     events = []
-    transform, drop = TimmBackbone.transform, TimmBackbone._drop_network
+    extract, drop = TimmBackbone._extract, TimmBackbone._drop_network
 
-    def watched_transform(self, X):
+    def watched_extract(self, images, **kwargs):
         events.append(f"run {self.model}")
         if self.model == "test_vit":
-            raise RuntimeError("out of memory")
-        return transform(self, X)
+            raise RuntimeError("a fault")
+        return extract(self, images, **kwargs)
 
     def watched_drop(self):
         if "_network" in self.__dict__:
             events.append(f"drop {self.model}")
         drop(self)
 
-    monkeypatch.setattr(TimmBackbone, "transform", watched_transform)
+    monkeypatch.setattr(TimmBackbone, "_extract", watched_extract)
     monkeypatch.setattr(TimmBackbone, "_drop_network", watched_drop)
     names = ["test_resnet", "test_vit", "test_efficientnet"]
     selector = ModelSelector([untrained(name) for name in names], refit=False, scorer=SCORER)
@@ -203,9 +203,11 @@ def test_memory_notices_new_files_and_new_weights(local_model, tmp_path, monkeyp
         Image.fromarray(pixels).save(paths[-1])
     name = local_model("model", 1)
     runs = []
-    transform = TimmBackbone.transform
+    extract = TimmBackbone._extract
     monkeypatch.setattr(
-        TimmBackbone, "transform", lambda self, X: runs.append(1) or transform(self, X)
+        TimmBackbone,
+        "_extract",
+        lambda self, images, **kwargs: runs.append(1) or extract(self, images, **kwargs),
     )
 
     def fit():
@@ -259,8 +261,24 @@ def test_command_line_ranks_a_folder(digits, local_model, tmp_path, capsys):
     assert "2 models on 120 images of 3 classes" in err
     written = json.loads(report.read_text())
     assert (written["n_rows"], written["n_classes"]) == (120, 3)
+    assert written["n_skipped_images"] == 0
     assert {row["model"] for row in written["results"]} == set(names)
     assert out.splitlines()[1].split()[1] == written["best"]
+    cache = ["--cache", str(tmp_path / "cache"), "--jobs", "2", "--workers", "1"]
+    assert main([*argv, *options, *cache]) == 0
+    first = capsys.readouterr().out
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    (tmp_path / "images" / "digit 0" / "broken.png").write_bytes(b"no image")
+    unlimited = argv[:-2]
+    assert main([*unlimited, *options]) == 1
+    assert "broken.png' cannot be read" in capsys.readouterr().err
+    report = tmp_path / "skipped.json"
+    skipping = ["--skip-bad-images", "--json", str(report)]
+    assert main([*unlimited, *options, *skipping]) == 0
+    assert "1 of 151 images cannot be read" in capsys.readouterr().err
+    written = json.loads(report.read_text())
+    assert (written["n_rows"], written["n_skipped_images"]) == (150, 1)
+    assert first.splitlines()[0] == out.splitlines()[0]
     for models, message in (
         (["resnet5O"], "unknown model 'resnet5O'"),
         (["nothing_like_it*"], "matches 'nothing_like_it"),

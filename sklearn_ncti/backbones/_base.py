@@ -1,16 +1,16 @@
-"""Beside floors 1-3: what all backbones share, from the device to the rows of features.
+"""Beside floors 1-3: what all backbones share, from the images to the rows of features.
 
-The way of the data is images -> PIL images -> prepared tensors -> batches -> network -> rows.
-A backbone of its own kind adds one method, `_build`, which gives the network and the geometry
-of its input.
+The way of the data is images -> pixels of one size -> batches -> network -> rows. A backbone
+of its own kind says two things: the geometry of its input, which needs no network, and how
+its network is made.
 """
 
-import os
+import time
+import warnings
 from abc import ABCMeta, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing
 from numbers import Integral
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -26,46 +26,45 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._optional import import_optional
-from ._images import check_images, read_image
+from ._images import check_images
+from ._network import Network, empty_cache, resolve_device, use_bfloat16
+from ._prepared import Geometry, Preparation, PreparedImages, Timed, decode
+from ._progress import Progress
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_MODES = {1: "L", 3: "RGB"}
-
-# Pixels that go through the network at once on the CPU. What a larger batch computes in
-# between no longer fits the caches and is mapped anew for every layer: 64 images of 224 x 224
-# took 1.2 to 1.6 times as long as eight times 8 (benchmarks/cpu_batches.py).
-_CPU_PIXELS = 8 * 224 * 224
-
 # Networks draw their first weights from torch's global generator, which is seeded and put
 # back around it; two builds at once would draw from each other.
 _BUILD_LOCK = Lock()
 
+# Batches that an accelerator is given before the features of the first are waited for.
+_IN_FLIGHT = 2
 
-class _Network(NamedTuple):
-    """A network that is ready to run, and what prepares images for it."""
 
-    module: "torch.nn.Module"
-    transform: Callable
-    mode: str
-    device: "torch.device"
-    bfloat16: bool
-    channels_last: bool
+class Extraction(NamedTuple):
+    """The features of images, and what it took to make them."""
+
+    features: "np.ndarray | torch.Tensor"
+    bad: dict[int, str]
+    decode_time: float
+    device_time: float
 
 
 class _BaseBackbone(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
 ):
-    """Images to features with a frozen network; see the classes that add `_build`."""
+    """Images to features with a frozen network; see the classes that add the network."""
 
     _parameter_constraints: ClassVar[dict] = {
-        # A torch device would need torch to be named here; `_resolve_device` checks it.
+        # A torch device would need torch to be named here; `resolve_device` checks it.
         "device": "no_validation",
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "num_workers": [Interval(Integral, 0, None, closed="left"), None],
+        "compile": ["boolean"],
+        "on_bad_image": [StrOptions({"raise", "skip"})],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
         "verbose": ["verbose"],
     }
@@ -81,6 +80,42 @@ class _BaseBackbone(
         The network may lie on any device: it is moved to `device` afterwards, which is told
         here for the sake of those that cannot simply be moved.
         """
+
+    @abstractmethod
+    def _data_config(self) -> dict[str, Any] | None:
+        """Give the arguments of `create_transform` without the network, or None if unknown."""
+
+    @abstractmethod
+    def _weights_identity(self) -> dict[str, Any] | None:
+        """Say in terms of JSON which weights these are; None where that cannot be known."""
+
+    def _geometry(self) -> Geometry | None:
+        """Foretell the geometry of the network, without building it; None if unknown."""
+        try:
+            return Preparation(self._data_config() or {}).geometry
+        except Exception:
+            # What is wrong shows when the network is built, with a better error.
+            return None
+
+    def _identity(self) -> dict[str, Any] | None:
+        """Say in terms of JSON what makes the features but the images; None if unknown.
+
+        Of the parameters only those count that change the features.
+        """
+        weights = self._weights_identity()
+        config = None if weights is None else self._data_config()
+        if config is None:
+            return None
+        device = resolve_device(self.device)
+        # Exported programs take "auto" in a way of their own.
+        precision = self.precision if use_bfloat16(self.precision, device) else "float32"
+        return {
+            "weights": weights,
+            "preparation": {name: repr(value) for name, value in sorted(config.items())},
+            "device": device.type,
+            "precision": precision,
+            "compile": bool(self.compile),
+        }
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -111,10 +146,7 @@ class _BaseBackbone(
         check_images(X)
         self._drop_network()
         network = self._load_network()
-        pil = import_optional("PIL.Image", extra="timm")
-        # The size does not matter, the transform makes it the network's own.
-        blank = network.transform(pil.new(network.mode, (64, 64)))
-        self.n_features_out_ = _forward(network, blank[None]).shape[1]
+        self.n_features_out_ = network.features(network.preparation.blank(1)).shape[1]
         return self
 
     def transform(self, X: Any) -> "NDArray[np.float32]":
@@ -131,7 +163,8 @@ class _BaseBackbone(
         -------
         features : ndarray of shape (n, n_features_out_) and dtype float32
             The features, one row for each image in the order given. Values that the network
-            makes NaN or infinite are left as they are.
+            makes NaN or infinite are left as they are. With ``on_bad_image="skip"`` the row
+            of an image that cannot be read is NaN, and a warning names it.
 
         Raises
         ------
@@ -140,88 +173,89 @@ class _BaseBackbone(
             names the image.
         """
         check_is_fitted(self)
-        images = check_images(X)
+        extraction = self._extract(check_images(X), on_bad_image=self.on_bad_image)
+        if extraction.bad:
+            warnings.warn(
+                f"{bad_images_text(extraction.bad, len(extraction.features))} Their rows are NaN.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return extraction.features
+
+    def _extract(
+        self,
+        images: np.ndarray | list | PreparedImages,
+        *,
+        on_bad_image: str,
+        keep: bool = False,
+    ) -> Extraction:
+        """Compute features, as an array or, to `keep` them there, as a tensor on the device.
+
+        `images` are what `check_images` returned, decoded on the way and then forgotten, or
+        images that are prepared for several networks. The row of a bad image is NaN.
+        """
         network = self._load_network()
-        features = np.empty((len(images), self.n_features_out_), dtype=np.float32)
-        stop = 0
+        bad: dict[int, str] = {}
+        if isinstance(images, PreparedImages):
+            bad = images.bad
+            source = images.batches(self.batch_size)
+        else:
+            source = decode(
+                images,
+                network.preparation,
+                self.batch_size,
+                num_workers=self.num_workers,
+                bad=bad if on_bad_image == "skip" else None,
+            )
+        name = getattr(self, "model", type(self).__name__)
+        begin = time.perf_counter()
         # Closed by name: an error of the network would else leave the threads at work.
-        batches = closing(self._prepared_batches(images, network))
-        with batches as prepared, self._progress(len(images)) as advance:
-            for batch in prepared:
-                rows = _forward(network, batch)
-                if rows.shape[1] != self.n_features_out_:
-                    raise ValueError(
-                        f"the network gives {rows.shape[1]} features, but gave "
-                        f"{self.n_features_out_} when this {type(self).__name__} was fitted. "
-                        "Fit it again after a change of its parameters."
-                    )
-                start, stop = stop, stop + len(rows)
-                features[start:stop] = rows
-                advance(len(rows))
-        return features
+        with (
+            closing(Timed(source)) as batches,
+            Progress(len(images), name, self.verbose) as progress,
+        ):
+            rows = self._rows(network, batches, progress)
+            features = _gather(rows, len(images), self.n_features_out_, network, keep)
+        seconds = time.perf_counter() - begin
+        if bad:
+            features[list(bad)] = np.nan
+        return Extraction(features, dict(bad), batches.seconds, seconds - batches.seconds)
 
-    def _prepared_batches(
-        self, images: np.ndarray | list, network: _Network
+    def _rows(
+        self, network: Network, batches: Iterator[np.ndarray], progress: Progress
     ) -> Iterator["torch.Tensor"]:
-        """Yield batches of prepared images; threads prepare the next during the current one."""
-        torch = import_optional("torch", extra="timm")
+        """Yield the features of each batch, on the device."""
+        for batch in batches:
+            rows = network.features(batch)
+            if rows.shape[1] != self.n_features_out_:
+                raise ValueError(
+                    f"the network gives {rows.shape[1]} features, but gave "
+                    f"{self.n_features_out_} when this {type(self).__name__} was fitted. "
+                    "Fit it again after a change of its parameters."
+                )
+            yield rows
+            progress.advance(len(batch))
 
-        def prepare(index: int) -> "torch.Tensor":
-            return network.transform(read_image(images, index, network.mode))
-
-        n_threads = self.num_workers
-        if n_threads is None:
-            n_threads = min(os.cpu_count() or 1, 8)
-        places = [
-            range(start, min(start + self.batch_size, len(images)))
-            for start in range(0, len(images), self.batch_size)
-        ]
-        if n_threads == 0:
-            for batch in places:
-                yield torch.stack([prepare(index) for index in batch])
-            return
-        pool = ThreadPoolExecutor(min(n_threads, len(images)))
-        try:
-            # At most two batches are held: the one that is given out and the one behind it.
-            waiting: deque[list[Future]] = deque()
-            for batch in places:
-                waiting.append([pool.submit(prepare, index) for index in batch])
-                if len(waiting) == 2:
-                    yield torch.stack([future.result() for future in waiting.popleft()])
-            yield torch.stack([future.result() for future in waiting.popleft()])
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _progress(self, total: int) -> Any:
-        """Give a context whose value is called with the number of images that are done."""
-        if not self.verbose:
-            return nullcontext(lambda n: None)
-        tqdm = import_optional("tqdm", extra="timm")
-        # Of a folder or a hub, the last part tells one model from another.
-        name = os.path.basename(getattr(self, "model", type(self).__name__))
-        return _Bar(tqdm.tqdm(total=total, unit="img", desc=name))
-
-    def _load_network(self) -> _Network:
+    def _load_network(self) -> Network:
         """Give the network, which is built where it is not there: a pickle leaves it behind."""
         network = self.__dict__.get("_network")
         if network is None:
             network = self._network = self._build_network()
         return network
 
-    def _build_network(self) -> _Network:
+    def _new_module(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+        """Do what `_build` does, with weights that only `random_state` decides."""
         torch = import_optional("torch", extra="timm")
-        data = import_optional("timm.data", extra="timm")
-        device = _resolve_device(self.device)
         with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, which would also seed the generators of accelerators.
             torch.default_generator.manual_seed(int(self.random_state))
-            module, geometry = self._build(device)
-        channels = geometry["input_size"][0]
-        if channels not in _MODES:
-            raise ValueError(
-                f"the network takes images of {channels} channels; "
-                "only 1 (grey) and 3 (RGB) can be prepared. Wrap it in one that does."
-            )
+            return self._build(device)
+
+    def _build_network(self) -> Network:
+        torch = import_optional("torch", extra="timm")
+        device = resolve_device(self.device)
+        module, config = self._new_module(device)
+        preparation = Preparation(config)
         # A graph that was exported says itself which types it computes in.
         exported = isinstance(module, torch.fx.GraphModule)
         try:
@@ -230,23 +264,25 @@ class _BaseBackbone(
             # The module of an exported program has no modes to switch.
             if not exported:
                 raise
-        return _Network(
+        network = Network(
             module.requires_grad_(False).to(device),
-            data.create_transform(**geometry, is_training=False),
-            _MODES[channels],
+            preparation,
             device,
-            _use_bfloat16(self.precision, device) and not (exported and self.precision == "auto"),
-            self._channels_last,
+            bfloat16=use_bfloat16(self.precision, device)
+            and not (exported and self.precision == "auto"),
+            channels_last=self._channels_last,
         )
+        if self.compile:
+            network.compile()
+        return network
 
     def _drop_network(self) -> None:
         """Let go of the network and of the memory that it holds on its device."""
         network = self.__dict__.pop("_network", None)
-        if network is not None and network.device.type in ("cuda", "mps"):
-            torch = import_optional("torch", extra="timm")
-            kind = network.device.type
+        if network is not None:
+            device = network.device
             del network
-            getattr(torch, kind).empty_cache()
+            empty_cache(device)
 
     @property
     def _n_features_out(self) -> int:
@@ -270,91 +306,54 @@ class _BaseBackbone(
         return tags
 
 
-class _Bar:
-    """A progress bar as a context whose value advances it."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def __enter__(self) -> Callable:
-        return self._bar.update
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._bar.close()
-
-
-def _resolve_device(device: Any) -> "torch.device":
-    """Find the torch device that `device` asks for, and that it can be used."""
-    torch = import_optional("torch", extra="timm")
-    if isinstance(device, str) and device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
-    if not isinstance(device, str | torch.device):
-        raise TypeError(
-            f"device must be 'auto', the name of a torch device or a torch.device; got {device!r}."
-        )
-    try:
-        found = torch.device(device)
-        if found.type == "meta":
-            raise RuntimeError("it computes nothing")
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as exc:
-        reason = str(exc).strip().partition("\n")[0]
-        raise ValueError(
-            f"device={str(device)!r} cannot be used here: {reason}. "
-            "Use device='auto' for the best device that is there, or 'cpu'."
-        ) from exc
-    return found
-
-
-def _use_bfloat16(precision: str, device: "torch.device") -> bool:
-    """Say whether the network runs under autocast to bfloat16."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type != "cuda":
-        return False
-    # Older GPUs imitate bfloat16, slower than they compute in float32.
-    torch = import_optional("torch", extra="timm")
-    return torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def _forward(network: _Network, batch: "torch.Tensor") -> np.ndarray:
-    """Run the network on one batch of prepared images."""
-    torch = import_optional("torch", extra="timm")
-    step = len(batch)
-    if network.device.type == "cpu":
-        step = max(1, _CPU_PIXELS // (batch.shape[2] * batch.shape[3]))
-    layout = torch.channels_last if network.channels_last else torch.preserve_format
-    autocast = (
-        torch.autocast(network.device.type, dtype=torch.bfloat16)
-        if network.bfloat16
-        else nullcontext()
+def bad_images_text(bad: dict[int, str], total: int) -> str:
+    """Say how many images cannot be read, and name the first."""
+    first = [bad[index] for index in sorted(bad)[:3]]
+    return f"{len(bad)} of {total} images cannot be read: {' '.join(first)}" + (
+        " ..." if len(bad) > 3 else ""
     )
-    rows = []
-    with torch.inference_mode(), autocast:
-        for part in batch.split(step):
-            output = network.module(part.to(network.device, memory_format=layout))
-            rows.append(_check_features(output, len(part)).float().cpu().numpy())
-    return np.concatenate(rows)
 
 
-def _check_features(output: Any, n_images: int) -> "torch.Tensor":
-    """Return the output of a network as a matrix, or say why it is none."""
+def _gather(
+    parts: Iterator["torch.Tensor"], n_images: int, width: int, network: Network, keep: bool
+) -> "np.ndarray | torch.Tensor":
+    """Put the features of all batches together, as an array or a tensor on the device."""
     torch = import_optional("torch", extra="timm")
-    if not isinstance(output, torch.Tensor):
-        raise TypeError(
-            f"the network returns a {type(output).__name__}, not one tensor. Wrap it in a "
-            "module that returns the pooled features alone."
-        )
-    if output.ndim == 4 and output.shape[2:] == (1, 1):
-        output = output.flatten(1)
-    if output.ndim != 2 or len(output) != n_images:
-        raise ValueError(
-            f"the network returns a tensor of shape {tuple(output.shape)} for {n_images} "
-            "image(s); features have shape (n, width). Pool it, for example with "
-            "torch.nn.AdaptiveAvgPool2d(1) and torch.nn.Flatten()."
-        )
-    return output
+    on_cuda = network.device.type == "cuda"
+    if keep:
+        features = torch.empty((n_images, width), device=network.device)
+    else:
+        features = np.empty((n_images, width), dtype=np.float32)
+    # Work on an accelerator is only ordered here, and done later: the next batch is made
+    # ready meanwhile. Waiting for an earlier one keeps what is in flight small.
+    waiting: deque = deque()
+    stop = 0
+
+    def finish() -> None:
+        place, rows, event = waiting.popleft()
+        if event is not None:
+            event.synchronize()
+        if not keep:
+            features[place] = rows.numpy()
+
+    for rows in parts:
+        start, stop = stop, stop + len(rows)
+        if keep:
+            features[start:stop] = rows
+        else:
+            rows = rows.to("cpu", non_blocking=on_cuda)
+        waiting.append((slice(start, stop), rows, _recorded_event(network) if on_cuda else None))
+        if len(waiting) > _IN_FLIGHT or not on_cuda:
+            finish()
+    while waiting:
+        finish()
+    return features
+
+
+def _recorded_event(network: Network) -> Any:
+    """Give an event that comes when all that was ordered so far is done."""
+    torch = import_optional("torch", extra="timm")
+    with torch.cuda.device(network.device):
+        event = torch.cuda.Event()
+        event.record()
+    return event

@@ -28,6 +28,10 @@ _WHAT_IMAGES_ARE = (
 _LOAD_LOCK = Lock()
 
 
+class BadImageError(ValueError):
+    """One image among many cannot be read; the message names it."""
+
+
 def check_images(X: Any) -> np.ndarray | list:
     """Check that `X` holds images, without decoding any of them.
 
@@ -83,7 +87,7 @@ def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
 
     Raises
     ------
-    ValueError
+    BadImageError
         If the image cannot be read or cannot be converted; the message names it.
     """
     pil = import_optional("PIL.Image", extra="timm")
@@ -92,8 +96,7 @@ def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
         if isinstance(images, np.ndarray):
             return _convert(pil.fromarray(_as_uint8(item)), mode)
         if isinstance(item, pil.Image):
-            with _LOAD_LOCK:
-                item.load()
+            load_image(item)
             return _convert(item, mode)
         with pil.open(item) as image:
             return _convert(image, mode)
@@ -103,10 +106,16 @@ def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
         # Decoders answer broken files with errors of almost any class. What is wrong is the
         # image in every case, and only its name helps to find it among thousands.
         what = f"the file {os.fspath(item)!r}" if _is_path(item) else "this image"
-        raise ValueError(
+        raise BadImageError(
             f"X[{index}]: {what} cannot be read as an image ({type(exc).__name__}: {exc}). "
-            "Mend it or leave it out."
+            "Mend it, or leave it out; on_bad_image='skip' does that."
         ) from exc
+
+
+def load_image(image: "Image") -> None:
+    """Read the pixels of an image that PIL has opened, if that is still to be done."""
+    with _LOAD_LOCK:
+        image.load()
 
 
 def _is_path(item: Any) -> bool:

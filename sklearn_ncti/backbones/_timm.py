@@ -5,17 +5,28 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._optional import import_optional
 from ._base import _BaseBackbone
+from ._hub import fail_fast
+from ._store import identify_files
 
 if TYPE_CHECKING:
     import torch
 
 # What timm takes for a file of weights in a local folder.
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pth.tar")
+
+# What it takes for one on the hub, the first that is there.
+_HUB_FILES = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
 
 
 class TimmBackbone(_BaseBackbone):
@@ -42,7 +53,8 @@ class TimmBackbone(_BaseBackbone):
 
     batch_size : int, default=64
         The number of images that are prepared together and go through the network at once;
-        on the CPU they go through it in smaller parts, which is faster.
+        on the CPU they go through it in smaller parts, which is faster. Where they are too
+        many for the memory of the device, a warning says how many it can be.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         What the network computes in. ``"bfloat16"`` is torch's autocast to it; ``"auto"``
@@ -52,11 +64,22 @@ class TimmBackbone(_BaseBackbone):
         The number of threads that read and prepare images. ``None`` is one for each CPU, at
         most 8; 0 prepares them in the calling thread.
 
+    compile : bool, default=False
+        Whether torch compiles the network, which takes a minute or so and pays for many
+        images. Where that fails, a warning says why and the network runs as it is.
+
+    on_bad_image : {"raise", "skip"}, default="raise"
+        What becomes of an image that cannot be read. ``"raise"`` stops at the first and names
+        it. ``"skip"`` goes on; `transform` gives one row for each image all the same, and
+        that of a bad one is NaN. In a :class:`~sklearn_ncti.ModelSelector` the parameter of
+        that name of the selector counts instead.
+
     random_state : int, default=0
         The seed of the weights that are not loaded.
 
     verbose : int, default=0
-        From 1 on, a progress bar counts the images on the standard error stream.
+        From 1 on, the standard error stream shows how far the work has come: with a bar on a
+        terminal, in a log with a line from time to time.
 
     Attributes
     ----------
@@ -102,6 +125,8 @@ class TimmBackbone(_BaseBackbone):
         batch_size: int = 64,
         precision: str = "auto",
         num_workers: int | None = None,
+        compile: bool = False,
+        on_bad_image: str = "raise",
         random_state: int = 0,
         verbose: int = 0,
     ) -> None:
@@ -111,24 +136,99 @@ class TimmBackbone(_BaseBackbone):
         self.batch_size = batch_size
         self.precision = precision
         self.num_workers = num_workers
+        self.compile = compile
+        self.on_bad_image = on_bad_image
         self.random_state = random_state
         self.verbose = verbose
 
     def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
         timm = import_optional("timm", extra="timm")
         check_model_name(self.model, self.pretrained)
-        try:
-            module = timm.create_model(self.model, pretrained=self.pretrained, num_classes=0)
-        except Exception as exc:
-            if not self.pretrained:
-                raise
-            raise RuntimeError(
-                f"could not load the weights of {self.model!r}: {exc}\n"
-                "Without a network, use a 'local-dir:' folder or pretrained=False."
-            ) from exc
+        with self._download() as unreachable:
+            try:
+                module = timm.create_model(self.model, pretrained=self.pretrained, num_classes=0)
+            except Exception as exc:
+                if not self.pretrained and not unreachable:
+                    raise
+                why = f"{exc}"
+                if unreachable and isinstance(exc, OSError):
+                    why = f"{unreachable} cannot be reached, and the local cache lacks it"
+                raise RuntimeError(
+                    f"could not load the weights of {self.model!r}: {why}.\n"
+                    "Without a network, use a 'local-dir:' folder, pretrained=False, or fill "
+                    "the cache where there is one (fit once there) and take it along: the "
+                    "environment variable HF_HOME names its folder."
+                ) from exc
         if self.pretrained and self.model.startswith("local-dir:"):
             self._check_loaded(module)
         return module, timm.data.resolve_model_data_config(module)
+
+    def _download(self) -> AbstractContextManager[str]:
+        """Give a context in which what comes from the hub comes soon or not at all."""
+        if self.model.startswith("local-dir:") or not (self.pretrained or _is_of_hub(self.model)):
+            return nullcontext("")
+        return fail_fast()
+
+    def _data_config(self) -> dict[str, Any] | None:
+        data = import_optional("timm.data", extra="timm")
+        config = self._pretrained_config()
+        return data.resolve_data_config(pretrained_cfg=config) if config else None
+
+    def _pretrained_config(self) -> dict[str, Any] | None:
+        """Give what timm knows about the weights, without the network that they are for."""
+        models = import_optional("timm.models", extra="timm")
+        if self.model.startswith("local-dir:"):
+            file = _local_folder(self.model) / "config.json"
+        elif _is_of_hub(self.model):
+            file = self._hub_config_file()
+        else:
+            config = models.get_pretrained_cfg(self.model)
+            return None if config is None else config.to_dict()
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return config.get("pretrained_cfg", config)
+
+    def _hub_config_file(self) -> Path:
+        hub = import_optional("huggingface_hub", extra="timm")
+        name, _, revision = self.model.partition(":")[2].partition("@")
+        with fail_fast():
+            return Path(hub.hf_hub_download(name, "config.json", revision=revision or None))
+
+    def _weights_identity(self) -> dict[str, Any] | None:
+        timm = import_optional("timm", extra="timm")
+        identity: dict[str, Any] = {"timm": timm.__version__}
+        if self.model.startswith("local-dir:"):
+            folder = _local_folder(self.model)
+            suffixes = _WEIGHT_SUFFIXES if self.pretrained else ()
+            files = [path for path in folder.iterdir() if path.name.endswith(suffixes)]
+            identity["files"] = identify_files([folder / "config.json", *sorted(files)])
+        elif self.pretrained or _is_of_hub(self.model):
+            source = self._hub_source()
+            if source is None:
+                return None
+            identity["hub"] = source
+        else:
+            identity["architecture"] = self.model
+        if not self.pretrained:
+            torch = import_optional("torch", extra="timm")
+            identity |= {"random_state": int(self.random_state), "torch": torch.__version__}
+        return identity
+
+    def _hub_source(self) -> list[str] | None:
+        """Name and revision of downloaded weights; None where they are not there."""
+        if _is_of_hub(self.model):
+            # The weights come from the same revision as the configuration.
+            name, files = self.model.partition(":")[2], ["config.json"]
+        else:
+            config = self._pretrained_config() or {}
+            if config.get("file") or config.get("state_dict"):
+                return None
+            name = config.get("hf_hub_id")
+            if not name:
+                return [self.model, config["url"]] if config.get("url") else None
+            own = config.get("hf_hub_filename")
+            files = [own] if own else _HUB_FILES
+        file = _in_hub_cache(name, files)
+        return None if file is None else [name, file.name, file.parent.name]
 
     def _check_loaded(self, module: "torch.nn.Module") -> None:
         """Check that the weights of a local folder are those of its architecture.
@@ -158,6 +258,28 @@ class TimmBackbone(_BaseBackbone):
                 "config.json names the architecture of the weights; pretrained=False gives a "
                 "network that is random throughout."
             )
+
+
+def _is_of_hub(name: str) -> bool:
+    return name.startswith(("hf-hub:", "hf_hub:"))
+
+
+def _local_folder(name: str) -> Path:
+    return Path(name.removeprefix("local-dir:"))
+
+
+def _in_hub_cache(name: str, files: Sequence[str]) -> Path | None:
+    """Find the first of some files of a hub repository that was downloaded already.
+
+    It lies in a folder that is named after the revision.
+    """
+    hub = import_optional("huggingface_hub", extra="timm")
+    repository, _, revision = name.partition("@")
+    for file in files:
+        found = hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def check_model_name(name: str, pretrained: bool = True) -> None:

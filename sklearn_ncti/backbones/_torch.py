@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._optional import import_optional
 from ._base import _BaseBackbone
+from ._store import identify_files, identify_module
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +64,8 @@ class TorchBackbone(_BaseBackbone):
 
     batch_size : int, default=64
         The number of images that are prepared together and go through the network at once;
-        on the CPU they go through it in smaller parts, which is faster.
+        on the CPU they go through it in smaller parts, which is faster. Where they are too
+        many for the memory of the device, a warning says how many it can be.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         What the network computes in. ``"bfloat16"`` is torch's autocast to it; ``"auto"``
@@ -73,11 +76,22 @@ class TorchBackbone(_BaseBackbone):
         The number of threads that read and prepare images. ``None`` is one for each CPU, at
         most 8; 0 prepares them in the calling thread.
 
+    compile : bool, default=False
+        Whether torch compiles the network, which takes a minute or so and pays for many
+        images. Where that fails, a warning says why and the network runs as it is.
+
+    on_bad_image : {"raise", "skip"}, default="raise"
+        What becomes of an image that cannot be read. ``"raise"`` stops at the first and names
+        it. ``"skip"`` goes on; `transform` gives one row for each image all the same, and
+        that of a bad one is NaN. In a :class:`~sklearn_ncti.ModelSelector` the parameter of
+        that name of the selector counts instead.
+
     random_state : int, default=0
         The seed of the weights that are not loaded: those that a factory draws.
 
     verbose : int, default=0
-        From 1 on, a progress bar counts the images on the standard error stream.
+        From 1 on, the standard error stream shows how far the work has come: with a bar on a
+        terminal, in a log with a line from time to time.
 
     Attributes
     ----------
@@ -139,6 +153,8 @@ class TorchBackbone(_BaseBackbone):
         batch_size: int = 64,
         precision: str = "auto",
         num_workers: int | None = None,
+        compile: bool = False,
+        on_bad_image: str = "raise",
         random_state: int = 0,
         verbose: int = 0,
     ) -> None:
@@ -153,15 +169,28 @@ class TorchBackbone(_BaseBackbone):
         self.batch_size = batch_size
         self.precision = precision
         self.num_workers = num_workers
+        self.compile = compile
+        self.on_bad_image = on_bad_image
         self.random_state = random_state
         self.verbose = verbose
 
     def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
-        # The geometry first: it is checked at once, and a large file is not read in vain.
-        geometry = self._geometry()
-        return self._own_module(device), geometry
+        # The configuration first: it is checked at once, and a large file is not read in vain.
+        config = self._data_config()
+        return self._own_module(device), config
 
-    def _geometry(self) -> dict[str, Any]:
+    def _weights_identity(self) -> dict[str, Any] | None:
+        module = self.module
+        if isinstance(module, str | os.PathLike):
+            path = Path(module)
+            return {"program": identify_files([path])[path.name]} if path.is_file() else None
+        torch = import_optional("torch", extra="timm")
+        if isinstance(module, torch.nn.Module):
+            return {"module": identify_module(module)}
+        # Only what a factory makes tells what it is: its weights may be drawn or loaded.
+        return {"module": identify_module(self._new_module(torch.device("cpu"))[0])}
+
+    def _data_config(self) -> dict[str, Any]:
         """Check the parameters that say how images are prepared, and name them as timm does."""
         size = self.input_size
         if (

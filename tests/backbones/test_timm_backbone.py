@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import re
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -20,10 +22,13 @@ from PIL import Image  # noqa: E402
 
 from sklearn_ncti.backbones import (  # noqa: E402
     TimmBackbone,
+    _hub,
+    _network,
+    _prepared,
+    _progress,
     check_model_name,
     expand_model_names,
 )
-from sklearn_ncti.backbones import _base as base  # noqa: E402
 
 MODEL = "test_resnet"
 
@@ -352,7 +357,7 @@ def test_fit_decodes_nothing(tmp_path):
 
 def test_missing_file_is_found_before_the_network_runs(files, monkeypatch):
     backbone = untrained().fit(files)
-    monkeypatch.setattr(base, "_forward", lambda *args: pytest.fail("the network ran"))
+    monkeypatch.setattr(_network.Network, "features", lambda *args: pytest.fail("the network ran"))
     with pytest.raises(ValueError, match=r"X\[7\]"):
         backbone.transform([*files, "absent.png"])
 
@@ -373,7 +378,7 @@ def test_first_bad_image_is_named(files, tmp_path, num_workers):
 def test_few_images_are_in_flight(pixels, monkeypatch):
     many = np.repeat(pixels[:1], 40, axis=0)
     counts = {"prepared": 0, "most": 0, "done": 0}
-    read_image, forward = base.read_image, base._forward
+    read_image, forward = _prepared.read_image, _network.Network.features
 
     def counting_read(*args):
         counts["prepared"] += 1
@@ -386,16 +391,17 @@ def test_few_images_are_in_flight(pixels, monkeypatch):
         return rows
 
     backbone = untrained(batch_size=4, num_workers=2).fit(many)
-    monkeypatch.setattr(base, "read_image", counting_read)
-    monkeypatch.setattr(base, "_forward", counting_forward)
+    monkeypatch.setattr(_prepared, "read_image", counting_read)
+    monkeypatch.setattr(_network.Network, "features", counting_forward)
     backbone.transform(many)
     assert counts["done"] == 40
     assert counts["most"] <= 8
 
 
-def test_progress_bar(files, capsys):
+def test_progress_on_a_terminal_is_a_bar(files, capsys, monkeypatch):
     pytest.importorskip("tqdm")
     backbone = untrained(batch_size=3).fit(files)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     backbone.transform(files)
     assert capsys.readouterr() == ("", "")
     backbone.set_params(verbose=1).transform(files)
@@ -403,6 +409,20 @@ def test_progress_bar(files, capsys):
     assert out == ""
     assert "7/7" in err
     assert "img" in err
+
+
+def test_progress_in_a_log_is_lines(files, capsys, monkeypatch):
+    backbone = untrained(batch_size=3, verbose=1).fit(files)
+    backbone.transform(files)
+    # So few images are done before a line is due.
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(_progress, "_SECONDS", 0)
+    backbone.transform(files)
+    out, err = capsys.readouterr()
+    assert out == ""
+    line = r"test_resnet: {} of 7 images, \d+\.\d images/s, about \d+ s left"
+    for text, done in zip(err.splitlines(), (3, 6), strict=True):
+        assert re.fullmatch(line.format(done), text)
 
 
 def test_values_that_are_not_finite_are_left(files, monkeypatch):
@@ -439,19 +459,19 @@ def test_device_that_is_not_there(files):
 def test_auto_device(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert base._resolve_device("auto").type == expected
+    assert _network.resolve_device("auto").type == expected
 
 
 def test_auto_precision(monkeypatch):
     capability = (9, 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert base._use_bfloat16("auto", torch.device("cuda"))
-    assert not base._use_bfloat16("float32", torch.device("cuda"))
-    assert not base._use_bfloat16("auto", torch.device("cpu"))
-    assert not base._use_bfloat16("auto", torch.device("mps"))
-    assert base._use_bfloat16("bfloat16", torch.device("cpu"))
+    assert _network.use_bfloat16("auto", torch.device("cuda"))
+    assert not _network.use_bfloat16("float32", torch.device("cuda"))
+    assert not _network.use_bfloat16("auto", torch.device("cpu"))
+    assert not _network.use_bfloat16("auto", torch.device("mps"))
+    assert _network.use_bfloat16("bfloat16", torch.device("cpu"))
     capability = (7, 5)
-    assert not base._use_bfloat16("auto", torch.device("cuda"))
+    assert not _network.use_bfloat16("auto", torch.device("cuda"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -583,11 +603,29 @@ def test_local_folders_that_timm_cannot_load(no_download, tmp_path):
 
 def test_failed_download_says_what_to_do(monkeypatch, pixels):
     def fail(*args, **kwargs):
-        raise OSError("Network is unreachable")
+        raise OSError("no room on the disk")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(RuntimeError, match=r"'resnet18': Network is unreachable\n.*local-dir:"):
+    monkeypatch.setattr(_hub, "_answers", lambda *args: True)
+    with pytest.raises(RuntimeError, match=r"'resnet18': no room on the disk.\n.*local-dir:"):
         TimmBackbone("resnet18").fit(pixels)
+
+
+@pytest.mark.parametrize("name", ["resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"])
+def test_without_a_network_nothing_is_retried(monkeypatch, pixels, tmp_path, name):
+    hub = pytest.importorskip("huggingface_hub")
+    # An address where nothing answers, and an empty cache.
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(_hub, "_unreachable", {})
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"127.0.0.1:9 cannot be reached(?s:.)*HF_HOME"):
+            TimmBackbone(name).fit(pixels)
+    assert waits == []
+    assert list(_hub._unreachable) == ["http://127.0.0.1:9"]
+    assert not hub.constants.HF_HUB_OFFLINE
 
 
 def copy_with_weights(local_folder, folder, weights):

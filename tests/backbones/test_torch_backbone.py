@@ -15,7 +15,7 @@ timm = pytest.importorskip("timm")
 from PIL import Image  # noqa: E402
 from torch import nn  # noqa: E402
 
-from sklearn_ncti.backbones import TorchBackbone  # noqa: E402
+from sklearn_ncti.backbones import TorchBackbone, _network  # noqa: E402
 
 SIZE = (3, 24, 20)
 
@@ -150,7 +150,7 @@ def test_module_of_a_program(module, program, pixels):
 def test_programs_say_their_own_precision(program, module, pixels, monkeypatch):
     from sklearn_ncti.backbones import _base
 
-    monkeypatch.setattr(_base, "_use_bfloat16", lambda precision, device: precision != "float32")
+    monkeypatch.setattr(_base, "use_bfloat16", lambda precision, device: precision != "float32")
     assert backbone_of(module).fit(pixels)._network.bfloat16
     assert not backbone_of(program).fit(pixels)._network.bfloat16
     assert backbone_of(program, precision="bfloat16").fit(pixels)._network.bfloat16
@@ -363,16 +363,14 @@ def test_real_program_on_real_images(shared):
 @pytest.mark.parametrize(
     ("limit", "sizes"), [(1, [1] * 5), (2 * 24 * 20, [2, 2, 1]), (10**6, [5])]
 )
-def test_cpu_runs_a_batch_in_parts(module, pixels, monkeypatch, limit, sizes):
-    monkeypatch.setattr("sklearn_ncti.backbones._base._CPU_PIXELS", limit)
+def test_cpu_runs_a_graph_in_parts(module, program_file, pixels, monkeypatch, limit, sizes):
+    monkeypatch.setattr(_network, "_CPU_PIXELS", limit)
     seen = []
-
-    class Watched(nn.Module):
-        def forward(self, x):
-            seen.append(len(x))
-            return copy.deepcopy(module).eval()(x)
-
-    backbone = backbone_of(Watched).fit(pixels)
+    run = _network.Network._run
+    monkeypatch.setattr(
+        _network.Network, "_run", lambda self, part: seen.append(len(part)) or run(self, part)
+    )
+    backbone = backbone_of(program_file).fit(pixels)
     seen.clear()
     features = backbone.transform(pixels)
     assert seen == sizes

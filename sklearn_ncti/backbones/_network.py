@@ -1,0 +1,285 @@
+"""Beside floors 1-3: a network on its device, from pixels to rows of features."""
+
+import warnings
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._optional import import_optional
+from ._prepared import Preparation
+
+if TYPE_CHECKING:
+    import torch
+
+# The largest result of a layer on the CPU, for all images that go through it at once. The
+# memory of larger ones is not kept by the C library but mapped anew for every layer, by which
+# 64 images of 224 x 224 took 1.2 to 1.8 times as long (benchmarks/cpu_batches.py); its bound
+# is 32 MiB. Smaller parts than need be are slow as well: threads wait for each other more often.
+_CPU_BYTES = 24 * 2**20
+
+# Of an exported graph, which has no layers to look at, the pixels that go through it at once.
+_CPU_PIXELS = 8 * 224 * 224
+
+
+class Network:
+    """A network that is ready to run, and how it wants its images.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network, frozen and on `device`.
+
+    preparation : Preparation
+        How images are prepared.
+
+    device : torch.device
+        Where it runs.
+
+    bfloat16 : bool
+        Whether it runs under autocast to bfloat16.
+
+    channels_last : bool
+        Whether images go in with their channels last in memory.
+    """
+
+    def __init__(
+        self,
+        module: "torch.nn.Module",
+        preparation: Preparation,
+        device: "torch.device",
+        *,
+        bfloat16: bool,
+        channels_last: bool,
+    ) -> None:
+        torch = import_optional("torch", extra="timm")
+        self.module = module
+        self.preparation = preparation
+        self.device = device
+        self.bfloat16 = bfloat16
+        self.channels_last = channels_last
+        self.n_parameters = sum(weight.numel() for weight in module.parameters())
+        config = getattr(module, "pretrained_cfg", None)
+        self.license = str((config or {}).get("license") or "")
+        # The most images at once for which there was memory, once there was too little.
+        self.limit: int | None = None
+        # The most images at once for which the CPU is fast, once that is known.
+        self._cpu_part: int | None = None
+        if preparation.scaling is not None:
+            self._mean, self._std = (
+                torch.tensor(values, device=device)[:, None, None]
+                for values in preparation.scaling
+            )
+
+    def compile(self) -> None:
+        """Let torch compile the module; if it cannot, warn and leave the module as it is."""
+        torch = import_optional("torch", extra="timm")
+        plain = self.module
+        blank = self.preparation.blank(2)
+        # What fails here is no fault of the compiler.
+        self.features(blank)
+        try:
+            self.module = torch.compile(plain)
+            # Compilation happens at the first call, and here a failure still has a way out.
+            self.features(blank)
+        except Exception as exc:
+            self.module = plain
+            warnings.warn(
+                f"torch cannot compile this network here ({type(exc).__name__}: "
+                f"{str(exc).strip().partition(chr(10))[0]}); it runs uncompiled.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def features(self, pixels: np.ndarray) -> "torch.Tensor":
+        """Compute the features of some images.
+
+        Where memory runs out, the images go through the network in halves, quarters and so
+        on, and later ones in parts of the size that went well.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (n, height, width, channels)
+            What `Preparation.pixels` makes, for n images.
+
+        Returns
+        -------
+        features : torch.Tensor of shape (n, width) and dtype float32
+            The features, on the device.
+
+        Raises
+        ------
+        MemoryError
+            If a single image is too much.
+        """
+        torch = import_optional("torch", extra="timm")
+        step, first = 1, 0
+        while True:
+            try:
+                if not first:
+                    step = first = self._images_at_once(pixels)
+                batch = self._to_device(pixels)
+                rows = torch.cat([self._run(part) for part in batch.split(step)])
+                break
+            except Exception as exc:
+                if not _is_out_of_memory(exc):
+                    raise
+                if step == 1:
+                    raise MemoryError(
+                        f"one image of {pixels.shape[1]} x {pixels.shape[2]} pixels is too "
+                        f"much for the memory of {self.device} beside this network "
+                        f"({exc}). Free some, use precision='bfloat16', or another device."
+                    ) from exc
+            # Not in the handler: the traceback still holds what filled the memory there.
+            batch = None
+            step = (step + 1) // 2
+            empty_cache(self.device)
+        if step < first:
+            self.limit = step
+            warnings.warn(
+                f"{self.device} has too little memory for {first} images at once; they go "
+                f"through the network {step} at a time from here on. batch_size={step} saves "
+                "the attempt.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return rows
+
+    def _images_at_once(self, pixels: np.ndarray) -> int:
+        """Say in how large parts these images go through the network."""
+        step = min(len(pixels), self.limit or len(pixels))
+        if self.device.type != "cpu":
+            return step
+        if self._cpu_part is None:
+            self._cpu_part = self._find_cpu_part(pixels)
+        return min(step, self._cpu_part)
+
+    def _find_cpu_part(self, pixels: np.ndarray) -> int:
+        """Find the most images for which no layer of the network gives too large a result.
+
+        By sizes, not by times: the same images go through the network together in every run,
+        and features are the same to the last bit.
+        """
+        torch = import_optional("torch", extra="timm")
+        if isinstance(self.module, torch.fx.GraphModule):
+            return max(1, _CPU_PIXELS // (pixels.shape[1] * pixels.shape[2]))
+        sizes = [1]
+
+        def note(layer: Any, inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                sizes.append(output.nbytes)
+
+        hooks = [layer.register_forward_hook(note) for layer in self.module.modules()]
+        try:
+            self._run(self._to_device(pixels[:1]))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return max(1, _CPU_BYTES // max(sizes))
+
+    def _to_device(self, pixels: np.ndarray) -> "torch.Tensor":
+        """Give the pixels as (n, channels, height, width) on the device, channels last."""
+        torch = import_optional("torch", extra="timm")
+        if not pixels.flags.writeable:
+            # torch has no tensors that cannot be written to, and warns of them.
+            pixels = pixels.copy()
+        batch = torch.from_numpy(pixels)
+        if self.device.type == "cuda":
+            # From pinned memory the copy runs beside the work of the device.
+            batch = batch.pin_memory()
+        return batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def _scaled(self, part: "torch.Tensor") -> "torch.Tensor":
+        """Scale pixels as timm's transform does, to the last bit."""
+        torch = import_optional("torch", extra="timm")
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        # A copy even of what is float32 already: it is shared, and networks work in place.
+        part = part.to(torch.float32, memory_format=layout, copy=True)
+        if self.preparation.scaling is None:
+            return part
+        return part.div_(255).sub_(self._mean).div_(self._std)
+
+    def _run(self, part: "torch.Tensor") -> "torch.Tensor":
+        torch = import_optional("torch", extra="timm")
+        autocast = (
+            torch.autocast(self.device.type, dtype=torch.bfloat16)
+            if self.bfloat16
+            else nullcontext()
+        )
+        with torch.inference_mode(), autocast:
+            return _check_features(self.module(self._scaled(part)), len(part)).float()
+
+
+def resolve_device(device: Any) -> "torch.device":
+    """Find the torch device that `device` asks for, and that it can be used."""
+    torch = import_optional("torch", extra="timm")
+    if isinstance(device, str) and device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    if not isinstance(device, str | torch.device):
+        raise TypeError(
+            f"device must be 'auto', the name of a torch device or a torch.device; got {device!r}."
+        )
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("it computes nothing")
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as exc:
+        reason = str(exc).strip().partition("\n")[0]
+        raise ValueError(
+            f"device={str(device)!r} cannot be used here: {reason}. "
+            "Use device='auto' for the best device that is there, or 'cpu'."
+        ) from exc
+    return found
+
+
+def use_bfloat16(precision: str, device: "torch.device") -> bool:
+    """Say whether the network runs under autocast to bfloat16."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type != "cuda":
+        return False
+    # Older GPUs imitate bfloat16, slower than they compute in float32.
+    torch = import_optional("torch", extra="timm")
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def empty_cache(device: "torch.device") -> None:
+    """Give back what torch holds of a device's memory without using it."""
+    if device.type in ("cuda", "mps"):
+        torch = import_optional("torch", extra="timm")
+        getattr(torch, device.type).empty_cache()
+
+
+def _is_out_of_memory(exc: Exception) -> bool:
+    torch = import_optional("torch", extra="timm")
+    if isinstance(exc, torch.OutOfMemoryError):
+        return True
+    # Only CUDA has a class of its own for it.
+    text = str(exc)
+    return isinstance(exc, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+
+
+def _check_features(output: Any, n_images: int) -> "torch.Tensor":
+    """Return the output of a network as a matrix, or say why it is none."""
+    torch = import_optional("torch", extra="timm")
+    if not isinstance(output, torch.Tensor):
+        raise TypeError(
+            f"the network returns a {type(output).__name__}, not one tensor. Wrap it in a "
+            "module that returns the pooled features alone."
+        )
+    if output.ndim == 4 and output.shape[2:] == (1, 1):
+        output = output.flatten(1)
+    if output.ndim != 2 or len(output) != n_images:
+        raise ValueError(
+            f"the network returns a tensor of shape {tuple(output.shape)} for {n_images} "
+            "image(s); features have shape (n, width). Pool it, for example with "
+            "torch.nn.AdaptiveAvgPool2d(1) and torch.nn.Flatten()."
+        )
+    return output

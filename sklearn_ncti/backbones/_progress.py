@@ -1,0 +1,63 @@
+"""Beside floors 1-3: how far an extraction has come, for people who wait for it."""
+
+import os
+import sys
+import time
+from typing import Self
+
+from .._optional import import_optional
+
+# Seconds between two lines where no bar can be drawn.
+_SECONDS = 30
+
+
+class Progress:
+    """Count images on the standard error stream: a bar on a terminal, lines in a log.
+
+    Parameters
+    ----------
+    total : int
+        The number of images.
+
+    name : str
+        What they go through.
+
+    verbose : int
+        0 for silence.
+    """
+
+    def __init__(self, total: int, name: str, verbose: int) -> None:
+        self._total = total
+        # Of a folder or a hub, the last part tells one model from another.
+        self._name = os.path.basename(name)
+        self._bar = None
+        self._silent = not verbose
+        self._done = 0
+        self._start = self._last = time.monotonic()
+        if verbose and sys.stderr.isatty():
+            tqdm = import_optional("tqdm", extra="timm")
+            self._bar = tqdm.tqdm(total=total, unit="img", desc=self._name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, n_images: int) -> None:
+        """Count more images as done."""
+        self._done += n_images
+        if self._bar is not None:
+            self._bar.update(n_images)
+            return
+        now = time.monotonic()
+        if self._silent or now - self._last < _SECONDS or self._done == self._total:
+            return
+        self._last = now
+        speed = self._done / (now - self._start)
+        left = (self._total - self._done) / speed
+        sys.stderr.write(
+            f"{self._name}: {self._done} of {self._total} images, {speed:.1f} images/s, "
+            f"about {left:.0f} s left\n"
+        )

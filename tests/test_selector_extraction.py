@@ -1,0 +1,607 @@
+"""ModelSelector at work: images read once, runs that go on, faults, several workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+
+from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone, TorchBackbone, rank_features
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+Image = pytest.importorskip("PIL.Image")
+
+from sklearn_ncti import _selector  # noqa: E402
+from sklearn_ncti.backbones import _network, _prepared  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The candidates took different branches"),
+    pytest.mark.filterwarnings("ignore:n = "),
+]
+
+SCORER = NCTIScorer(n_components=4)
+COLUMNS = ("score", "seli", "ncc", "vc")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Paths of small photographs of three classes, and their labels."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    paths = []
+    for i, label in enumerate(y):
+        small = rng.integers(0, 100 + 70 * label, size=(5, 5, 3)).astype(np.uint8)
+        paths.append(str(folder / f"{i:02}.jpg"))
+        Image.fromarray(small).resize((40, 36)).save(paths[-1])
+    return paths, y
+
+
+@pytest.fixture
+def copied(data, tmp_path):
+    """The same, to be spoiled."""
+    paths, y = data
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    copies = []
+    for path in paths:
+        copies.append(str(folder / os.path.basename(path)))
+        with open(path, "rb") as source, open(copies[-1], "wb") as target:
+            target.write(source.read())
+    return copies, y
+
+
+def write_model(folder, seed, size=32, mean=0.5, **more):
+    """Write the weights of a tiny network as timm reads them; return its name."""
+    folder.mkdir()
+    with torch.random.fork_rng():
+        # Not the seed of a backbone, whose weights would look as if they had not been loaded.
+        torch.manual_seed(100 + seed)
+        model = timm.create_model("test_resnet", num_classes=0)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    config = {"input_size": [3, size, size], "mean": [mean] * 3, "std": [0.5] * 3}
+    config |= {"interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0, **more}
+    (folder / "config.json").write_text(
+        json.dumps({"architecture": "test_resnet", "num_classes": 0, "pretrained_cfg": config})
+    )
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Five networks of one geometry and of different means."""
+    folder = tmp_path_factory.mktemp("models")
+    return [write_model(folder / f"m{i}", i, mean=0.1 * i) for i in range(5)]
+
+
+def candidates(models, **parameters):
+    return [
+        (os.path.basename(name), TimmBackbone(name, device="cpu", **parameters)) for name in models
+    ]
+
+
+def select(models, **parameters):
+    parameters = {"scorer": SCORER, "refit": False, **parameters}
+    return ModelSelector(models, **parameters)
+
+
+def assert_same(results, expected, rtol=0.0):
+    assert results["model"].tolist() == expected["model"].tolist()
+    assert results["error"].tolist() == expected["error"].tolist()
+    for name in COLUMNS:
+        np.testing.assert_allclose(
+            results[name], expected[name], rtol=rtol, atol=rtol, err_msg=name
+        )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, models):
+    return select(candidates(models)).fit(*data).results_
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The images that are opened, in order."""
+    seen = []
+    real = Image.open
+
+    def counting(path, *args, **kwargs):
+        seen.append(os.fspath(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", counting)
+    return seen
+
+
+@pytest.fixture
+def extracted(monkeypatch):
+    """The models that extract features, in order."""
+    seen = []
+    real = TimmBackbone._extract
+
+    def counting(self, *args, **kwargs):
+        seen.append(os.path.basename(self.model))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(TimmBackbone, "_extract", counting)
+    return seen
+
+
+# --- prepare once
+
+
+@pytest.mark.parametrize("working_memory", [1024, 0])
+@pytest.mark.parametrize("n_jobs", [None, 3])
+def test_candidates_of_one_geometry_open_each_image_once(
+    data, models, undisturbed, opened, n_jobs, working_memory
+):
+    with config_context(working_memory=working_memory):
+        selector = select(candidates(models), n_jobs=n_jobs).fit(*data)
+    assert sorted(opened) == sorted(data[0])
+    assert_same(selector.results_, undisturbed, rtol=1e-4)
+
+
+def test_sharing_changes_no_feature(data, models, undisturbed):
+    paths, y = data
+    features = {name: b.fit_transform(paths) for name, b in candidates(models)}
+    assert_same(undisturbed, rank_features(features, y, scorer=SCORER).results)
+
+
+def test_one_geometry_is_kept_at_a_time_and_the_order_stays(
+    data, models, tmp_path, opened, monkeypatch
+):
+    large = [write_model(tmp_path / f"large{i}", i, size=48) for i in range(2)]
+    alone = write_model(tmp_path / "alone", 7, size=20)
+    mixed = [models[0], large[0], alone, models[1], large[1]]
+    alive, most = [], []
+    prepare, close = _prepared.PreparedImages.complete, _prepared.PreparedImages.close
+    start = _prepared.PreparedImages._allocate
+
+    def allocating(self):
+        alive.append(self.geometry)
+        most.append(len(alive))
+        return start(self)
+
+    def closing(self):
+        alive.remove(self.geometry)
+        close(self)
+
+    monkeypatch.setattr(_prepared.PreparedImages, "_allocate", allocating)
+    monkeypatch.setattr(_prepared.PreparedImages, "close", closing)
+    selector = select(candidates(mixed)).fit(*data)
+    assert prepare is _prepared.PreparedImages.complete
+    assert selector.results_["model"].tolist() == ["m0", "large0", "alone", "m1", "large1"]
+    assert most == [1, 1]
+    assert alive == []
+    # Two geometries that are shared, and one that is not.
+    assert sorted(opened) == sorted(3 * data[0])
+
+
+def test_worker_processes_of_this_machine_share_images(data, models, undisturbed, opened):
+    with joblib.parallel_config(backend="loky"):
+        selector = select(candidates(models[:2]), n_jobs=2).fit(*data)
+    # All that was opened was opened here.
+    assert sorted(opened) == sorted(data[0])
+    expected = select(candidates(models[:2])).fit(*data).results_
+    assert_same(selector.results_, expected, rtol=1e-4)
+
+
+def test_what_is_in_the_results(data, models, tmp_path):
+    licensed = write_model(tmp_path / "licensed", 3, license="apache-2.0")
+    started = time.perf_counter()
+    results = select([*candidates([models[0], licensed])]).fit(*data).results_
+    seconds = time.perf_counter() - started
+    module = timm.create_model("test_resnet", num_classes=0)
+    n_parameters = sum(p.numel() for p in module.parameters())
+    assert results["n_parameters"].tolist() == [n_parameters] * 2
+    assert results["n_features"].tolist() == [module.num_features] * 2
+    assert results["license"].tolist() == ["", "apache-2.0"]
+    times = [results[name] for name in ("decode_time", "device_time", "score_time")]
+    assert all((column > 0).all() for column in times)
+    assert sum(times).sum() < seconds
+    assert (results["extract_time"] >= times[0] + times[1]).all()
+    np.testing.assert_allclose(results["images_per_second"], len(data[0]) / (times[0] + times[1]))
+
+
+# --- go on where it stopped
+
+
+def test_a_second_run_extracts_and_opens_nothing(
+    data, models, undisturbed, tmp_path, opened, extracted
+):
+    memory = str(tmp_path / "cache")
+    select(candidates(models[:3]), memory=memory).fit(*data)
+    assert extracted == ["m0", "m1", "m2"]
+    opened.clear(), extracted.clear()
+    # Parameters that change no feature, and another candidate.
+    kwargs = {"batch_size": 7, "num_workers": 0}
+    again = select(candidates(models, **kwargs), memory=joblib.Memory(memory, verbose=0))
+    assert_same(again.fit(*data).results_, undisturbed, rtol=1e-4)
+    assert extracted == ["m3", "m4"]
+    assert sorted(opened) == sorted(data[0])
+    opened.clear(), extracted.clear()
+    final = select(
+        candidates(models), memory=memory, refit=True,
+        final_estimator=LogisticRegression(max_iter=5000),
+    ).fit(*data)  # fmt: skip
+    assert (extracted, opened) == ([], [])
+    assert np.isnan(final.results_["images_per_second"]).all()
+    assert (final.results_["n_parameters"] > 0).all()
+    # The network comes when it is needed.
+    assert final.score(*data) > 0.8
+    assert final.transform(data[0][:3]).shape == (3, 96)
+
+
+def test_a_damaged_entry_is_made_anew(data, models, undisturbed, tmp_path, extracted):
+    select(candidates(models), memory=str(tmp_path)).fit(*data)
+    extracted.clear()
+    entry = sorted((tmp_path / "features").iterdir())[2]
+    entry.write_bytes(entry.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="damaged .* and are made anew"):
+        results = select(candidates(models), memory=str(tmp_path)).fit(*data).results_
+    assert len(extracted) == 1
+    assert_same(results, undisturbed)
+    extracted.clear()
+    select(candidates(models), memory=str(tmp_path)).fit(*data)
+    assert extracted == []
+
+
+def test_a_folder_without_room_does_not_end_the_run(data, models, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.warns(UserWarning, match="cannot be kept in .*No space left"):
+        results = select(candidates(models[:2]), memory=str(tmp_path)).fit(*data).results_
+    assert (results["error"] == "").all()
+
+
+def test_memory_that_names_no_folder(data, models):
+    class Memory:
+        def cache(self, function):
+            return function
+
+    with pytest.raises(TypeError, match="memory must be a folder or a joblib"):
+        select(candidates(models), memory=Memory()).fit(*data)
+    without = select(candidates(models[:2]), memory=joblib.Memory(None, verbose=0))
+    assert (without.fit(*data).results_["error"] == "").all()
+
+
+CHILD = """
+import json, sys, time, warnings
+import numpy as np
+from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone
+from sklearn_ncti.backbones import _network
+
+warnings.simplefilter("ignore")
+job = json.loads(sys.argv[1])
+real, calls = _network.Network.features, []
+
+def features(self, pixels):
+    # A blank image in fit, and 4 batches of 15: the 13th call is in the third candidate.
+    calls.append(len(pixels))
+    if job["stop"] and len(calls) == 13:
+        open(job["stop"], "w").close()
+        time.sleep(600)
+    return real(self, pixels)
+
+_network.Network.features = features
+selector = ModelSelector(
+    [(name[-2:], TimmBackbone(name, device="cpu", batch_size=15)) for name in job["models"]],
+    scorer=NCTIScorer(n_components=4), refit=False, memory=job["memory"],
+).fit(job["paths"], np.array(job["y"]))
+print(json.dumps({name: list(selector.results_[name]) for name in ("score", "seli", "ncc", "vc")}))
+"""
+
+
+def start_child(data, models, memory, stop=""):
+    paths, y = data
+    job = {"models": models, "memory": str(memory), "paths": paths, "y": y.tolist()}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), json.dumps({**job, "stop": str(stop)})],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_run_goes_on_where_it_stopped(data, models, undisturbed, tmp_path, extracted):
+    reached = tmp_path / "reached"
+    with start_child(data, models, tmp_path / "cache", stop=reached) as child:
+        while not reached.exists():
+            assert child.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.05)
+        child.send_signal(signal.SIGKILL)
+    entries = list((tmp_path / "cache" / "features").iterdir())
+    assert len(entries) == 2
+    assert all(entry.suffix == ".npz" for entry in entries)
+    selector = select(candidates(models, batch_size=15), memory=str(tmp_path / "cache"))
+    results = selector.fit(*data).results_
+    assert extracted == ["m2", "m3", "m4"]
+    assert_same(results, undisturbed, rtol=1e-4)
+
+
+def test_two_processes_rank_into_one_folder(data, models, undisturbed, tmp_path, extracted):
+    children = [start_child(data, models, tmp_path / "cache") for _ in range(2)]
+    for child in children:
+        with child:
+            results = json.loads(child.stdout.read())
+        assert child.returncode == 0
+        for name in COLUMNS:
+            np.testing.assert_allclose(results[name], undisturbed[name], rtol=1e-4)
+    kept = select(candidates(models), memory=str(tmp_path / "cache")).fit(*data).results_
+    assert extracted == []
+    assert_same(kept, undisturbed, rtol=1e-4)
+
+
+# --- faults
+
+
+class Poisoned(torch.nn.Module):
+    """A network that gives NaN for some images."""
+
+    def forward(self, x):
+        rows = x.mean((2, 3))
+        return torch.where(rows > 0, rows, torch.nan)
+
+
+class Mean(TransformerMixin, BaseEstimator):
+    """A candidate that is no backbone."""
+
+    def fit(self, X, y):
+        assert len(X) == len(y)
+        return self
+
+    def transform(self, X):
+        rows = []
+        for path in X:
+            with Image.open(path) as image:
+                rows.append(np.asarray(image, dtype=float).mean((0, 1)))
+        return np.array(rows)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def spoil(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "wb") as file:
+        file.write(content[: len(content) // 2])
+
+
+def test_all_faults_in_one_run(copied, models, tmp_path, extracted):
+    paths, y = copied
+    truncated = write_model(tmp_path / "truncated", 8)
+    spoil(tmp_path / "truncated" / "pytorch_model.bin")
+    bad = [
+        ("truncated", TimmBackbone(truncated, device="cpu")),
+        ("nan", TorchBackbone(Poisoned, input_size=(3, 32, 32), device="cpu")),
+    ]
+    # A misspelt name is an error before anything runs.
+    with pytest.raises(ValueError, match=r"^unknown model 'resnet5O'.*resnet50"):
+        select([*candidates(models), *bad, ("misspelt", "resnet5O")]).fit(paths, y)
+    spoil(paths[7])
+    mixed = [bad[0], *candidates(models[:2]), bad[1], *candidates(models[2:3])]
+    # A broken image concerns all candidates.
+    with pytest.raises(ValueError, match=r"^X\[7\]: the file .*07\.jpg' cannot be read"):
+        select(mixed).fit(paths, y)
+    with pytest.warns() as caught:
+        selector = select(mixed, on_bad_image="skip").fit(paths, y)
+    messages = {w.category: str(w.message) for w in caught}
+    assert set(messages) == {UserWarning, FitFailedWarning}
+    assert "1 of 60 images cannot be read: X[7]" in messages[UserWarning]
+    assert "2 of 5 candidates failed" in messages[FitFailedWarning]
+    assert "could not load the weights" in selector.results_["error"][0]
+    assert "NaN" in selector.results_["error"][3]
+    assert selector.n_skipped_images_ == 1
+    kept = [i for i in range(60) if i != 7]
+    expected = select(candidates(models[:3])).fit([paths[i] for i in kept], y[kept]).results_
+    ok = selector.results_["error"] == ""
+    assert_same({name: column[ok] for name, column in selector.results_.items()}, expected, 1e-4)
+
+
+def test_skipped_images_count_for_nobody(copied, models, tmp_path):
+    paths, y = copied
+
+    spoil(paths[0])
+    spoil(paths[20])
+    mixed = [("mean", Mean()), *candidates(models[:2])]
+    options = {"on_bad_image": "skip", "refit": True, "memory": None}
+    options["final_estimator"] = LogisticRegression(max_iter=5000)
+    kept = np.delete(np.arange(60), [0, 20])
+    clean = select(mixed, **options).fit([paths[i] for i in kept], y[kept])
+    for memory in (None, str(tmp_path / "c"), str(tmp_path / "c")):
+        options["memory"] = memory
+        with pytest.warns(UserWarning, match="2 of 60 images cannot be read"):
+            selector = select(mixed, **options).fit(paths, y)
+        assert selector.n_skipped_images_ == 2
+        assert_same(selector.results_, clean.results_, rtol=1e-4)
+        assert (selector.predict(paths[1:20]) == clean.predict(paths[1:20])).all()
+    assert clean.n_skipped_images_ == 0
+    # What was skipped once is an error when it is asked for, kept or not.
+    with pytest.raises(ValueError, match=r"^X\[0\]: the file"):
+        select(mixed, memory=str(tmp_path / "c")).fit(paths, y)
+
+
+def test_too_few_images_are_left(copied, models):
+    paths, y = copied
+    for path, label in zip(paths, y, strict=True):
+        if label:
+            spoil(path)
+    with pytest.raises(ValueError, match=r"^40 of 60 images cannot be read: X\[1\].*Too few"):
+        select(candidates(models[:2]), on_bad_image="skip").fit(paths, y)
+
+
+def test_rows_that_only_some_could_read(copied, models, tmp_path, monkeypatch):
+    """A file that breaks in between: the later candidates would be scored on other rows."""
+    paths, y = copied
+    other = write_model(tmp_path / "other", 9, size=24)
+    real = TimmBackbone._extract
+
+    def spoiling(self, *args, **kwargs):
+        if self.model == other:
+            spoil(paths[5])
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(TimmBackbone, "_extract", spoiling)
+    selector = select([*candidates(models[:2]), ("other", other)], on_bad_image="skip")
+    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
+        selector.fit(paths, y)
+    assert "images at [5] could be read for some" in selector.results_["error"][2]
+    assert selector.n_skipped_images_ == 0
+
+
+def test_missing_file_ends_the_run(data, models):
+    paths, y = data
+    for skip in ("raise", "skip"):
+        with pytest.raises(ValueError, match=r"^X\[60\]: there is no file 'absent.jpg'"):
+            select(candidates(models), on_bad_image=skip).fit([*paths, "absent.jpg"], [*y, 0])
+
+
+def test_a_candidate_with_bad_parameters_fails_alone(data, models):
+    odd = ("odd", TorchBackbone(Poisoned, input_size=(7, 8, 8), device="cpu"))
+    with pytest.warns(FitFailedWarning, match="1 of 3 candidates"):
+        results = select([odd, *candidates(models[:2])]).fit(*data).results_
+    assert "input_size must be" in results["error"][0]
+
+
+# --- several workers and devices
+
+
+def test_threads_of_torch_are_divided_among_jobs(data, models, monkeypatch):
+    seen = []
+    features = _network.Network.features
+
+    def watching(self, pixels):
+        seen.append(torch.get_num_threads())
+        return features(self, pixels)
+
+    monkeypatch.setattr(_network.Network, "features", watching)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        select(candidates(models[:2]), n_jobs=2).fit(*data)
+        assert set(seen) == {2}
+        assert torch.get_num_threads() == 4
+        seen.clear()
+        select(candidates(models[:2])).fit(*data)
+        assert set(seen) == {4}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_candidates_are_spread_over_gpus(models, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    devices = ["auto", "cpu", "cuda", "cuda:1", "auto"]
+    named = [(d, TimmBackbone(m, device=d)) for d, m in zip(devices, models, strict=True)]
+    spread = _selector._spread_over_devices([*named, ("other", LogisticRegression())])
+    found = [model.device for _, model in spread[:-1]]
+    assert found == ["cuda:0", "cpu", "cuda:1", "cuda:1", "cuda:0"]
+    assert [model.device for _, model in named] == devices
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert _selector._spread_over_devices(named) == named
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "kind"),
+    [
+        ("cuda", {}, torch.Tensor),
+        ("cpu", {}, np.ndarray),
+        ("cuda", {"memory": "cache"}, np.ndarray),
+        ("cuda", {"final_estimator": LogisticRegression(max_iter=5000)}, np.ndarray),
+        ("cuda", {"scorer": "other"}, np.ndarray),
+    ],
+)
+def test_features_of_a_gpu_are_scored_there(
+    data, models, monkeypatch, tmp_path, device, options, kind
+):
+    """Where nobody else needs them; that they lie on a GPU is only pretended."""
+
+    class Pretending(_network.Network):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.real = self.device
+
+        def features(self, pixels):
+            pretended, self.device = self.device, self.real
+            try:
+                return super().features(pixels)
+            finally:
+                self.device = pretended
+
+    fit, gather = TimmBackbone.fit, _selector._BaseBackbone._extract
+
+    def fitted(self, X, y=None):
+        fit(self, X)
+        self._network.device = torch.device(device)
+        return self
+
+    def extract(self, images, **kwargs):
+        self._network.device = self._network.real
+        return gather(self, images, **kwargs)
+
+    kinds = []
+    score = _selector.score_features
+
+    def scoring(X, y, scorer):
+        kinds.append(type(X))
+        return score(np.asarray(X), y, scorer)
+
+    monkeypatch.setattr("sklearn_ncti.backbones._base.Network", Pretending)
+    monkeypatch.setattr(TimmBackbone, "fit", fitted)
+    monkeypatch.setattr(TimmBackbone, "_extract", extract)
+    monkeypatch.setattr(_selector, "score_features", scoring)
+    options = dict(options)
+    if "memory" in options:
+        options["memory"] = str(tmp_path)
+    if "scorer" in options:
+        from sklearn_ncti import NearestCenterClassifier
+
+        options["scorer"] = NearestCenterClassifier(n_components=4)
+    select(candidates(models[:2]), **options).fit(*data)
+    assert kinds == [kind] * 2
+
+
+def test_dask(data, models, undisturbed, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with warnings.catch_warnings():
+        # What a cluster warns of while it starts and stops is its own affair.
+        warnings.simplefilter("ignore")
+        with (
+            distributed.LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                local_directory=str(tmp_path),
+            ) as cluster,
+            distributed.Client(cluster),
+            joblib.parallel_config(backend="dask"),
+        ):
+            selector = select(candidates(models), n_jobs=-1).fit(*data)
+    assert_same(selector.results_, undisturbed, rtol=1e-4)
+
+
+def test_progress_over_all(data, models, capsys):
+    select(candidates(models[:2]), verbose=1).fit(*data)
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second = err.splitlines()
+    assert first.startswith("[ModelSelector] 1 of 2, m0: 96 features (")
+    assert first.endswith(" s left)")
+    assert " images/s" in second
+    assert second.endswith(" images/s)")

@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 # Goes up when a change of this package changes features or the files that hold them.
 _FORMAT = 1
+
+# Seconds after which an unfinished file belongs to a process that was killed: to write one
+# takes moments.
+_ABANDONED = 3600.0
 
 
 class FeatureStore:
@@ -70,6 +76,7 @@ class FeatureStore:
     ) -> None:
         """Keep features, with facts about them that JSON can hold."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
         facts = json.dumps({**facts, "shape": features.shape})
         handle, temporary = tempfile.mkstemp(prefix="unfinished-", dir=self.folder)
         try:
@@ -82,6 +89,14 @@ class FeatureStore:
         except BaseException:
             os.unlink(temporary)
             raise
+
+    def _remove_abandoned(self) -> None:
+        """Remove what killed processes left behind."""
+        for left in self.folder.glob("unfinished-*"):
+            # Another process may do the same at this moment.
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _ABANDONED:
+                    left.unlink()
 
 
 def identify_images(images: np.ndarray | list) -> str:

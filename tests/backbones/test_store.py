@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -254,3 +255,15 @@ def test_modules_are_known_by_their_layers_and_weights(tmp_path):
     assert identity(program) == identity(program) != first
     other = torch.export.export(strided.eval(), (torch.zeros(2, 3, 8, 8),))
     assert identity(other) != identity(program)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    old, new = tmp_path / "unfinished-old", tmp_path / "unfinished-new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+    FeatureStore(tmp_path).save({"a": 1}, np.ones((2, 3), np.float32), {})
+    # The new one may be that of a process at work.
+    assert not old.exists()
+    assert new.exists()

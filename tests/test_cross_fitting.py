@@ -133,7 +133,9 @@ def test_paper_variant_and_ranking():
     noisy = X + np.random.default_rng(0).normal(size=X.shape)
     scorer = NCTIScorer(variant="paper", cv=5)
     assert scorer.fit(X, y).seli_ == pytest.approx(np.linalg.norm(X, "nuc"))
-    ranking = rank_features({"noisy": noisy, "clean": X}, y, scorer=NCTIScorer(shrinkage=0.0, cv=5))
+    ranking = rank_features(
+        {"noisy": noisy, "clean": X}, y, scorer=NCTIScorer(shrinkage=0.0, cv=5)
+    )
     assert ranking.best == "clean"
 
 
@@ -170,3 +172,5 @@ def test_splits_that_are_no_partition_are_refused():
         NCTIScorer(cv=GroupKFold(3)).fit(X, y)
     splits = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]
     NCTIScorer(cv=splits).fit(X, y)
+    with pytest.raises(ValueError, match="holds out row 30 0 times"):
+        NCTIScorer(cv=splits[1:]).fit(X, y)

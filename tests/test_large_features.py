@@ -10,7 +10,7 @@ from helpers import make_problem
 from threadpoolctl import threadpool_info
 
 from sklearn_ncti import NCTIScorer, _discriminant, _moments, _nuclear
-from sklearn_ncti._discriminant import _leading_eigenpairs, working_dtype
+from sklearn_ncti._discriminant import _leading_eigenpairs, principal_basis, working_dtype
 from sklearn_ncti._threads import one_blas_thread
 
 
@@ -37,6 +37,14 @@ def test_float32_products_agree_with_float64(float32_products, shape, shrinkage,
     assert _worst(rounded, exact) < 1e-5
     expected = exact.predict_proba(X)
     np.testing.assert_allclose(rounded.predict_proba(X), expected, atol=1e-4)
+
+
+def test_coordinates_of_float32_products_are_centred():
+    # The mean itself, rounded to float32, is off by more than that.
+    X, _ = make_problem(2000, 300)
+    X = (X + 3e4).astype(np.float32)
+    H = principal_basis(X, 10, np.float32).project(X)
+    assert np.abs(H.mean(axis=0) / H.std(axis=0)).max() < 1e-6
 
 
 @pytest.mark.parametrize("within", [0.0, 1e-6, 1e-3])
@@ -95,7 +103,7 @@ def test_float32_products_are_for_large_float32_features_only():
 @pytest.mark.filterwarnings("ignore:n = .* rows are few:UserWarning")
 def test_chunks_change_nothing(monkeypatch, params, shape):
     X, y = make_problem(*shape, counts=[shape[0] // 2, shape[0] // 4, shape[0] // 4])
-    whole = NCTIScorer(**params).fit(X, y)
+    whole = NCTIScorer(16, **params).fit(X, y)
     for module, name, values in [
         (_moments, "_CHUNK_VALUES", 700),
         (_moments, "_CACHED_VALUES", 300),
@@ -103,9 +111,12 @@ def test_chunks_change_nothing(monkeypatch, params, shape):
         (_nuclear, "_BATCH_VALUES", 20),
     ]:
         monkeypatch.setattr(module, name, values)
-    assert _worst(NCTIScorer(**params).fit(X, y), whole) < 1e-8
+    assert _worst(NCTIScorer(16, **params).fit(X, y), whole) < 1e-8
     monkeypatch.setattr(_discriminant, "_FLOAT32_PRODUCTS", 0.0)
-    assert _worst(NCTIScorer(**params).fit(X.astype(np.float32), y), whole) < 1e-5
+    ours = NCTIScorer(16, **params).fit(X.astype(np.float32), y)
+    if "variant" not in params:
+        assert ours._discriminant.basis.dtype == np.float32
+    assert _worst(ours, whole) < 1e-5
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -193,3 +204,12 @@ def test_blas_has_its_threads_back():
     with pytest.raises(ZeroDivisionError), one_blas_thread:
         raise ZeroDivisionError
     assert _blas_threads() == before
+
+
+@pytest.mark.parametrize("shape", [(600, 40), (40, 600)], ids=["n > d", "n < d"])
+@pytest.mark.parametrize(("value", "name"), [(np.nan, "NaN"), (-np.inf, "infinity")])
+def test_error_says_where_a_value_is_not_finite(shape, value, name):
+    X, y = make_problem(*shape, n_classes=2)
+    X[30, 7] = X[33, 2] = value
+    with pytest.raises(ValueError, match=f"contains {name}: the first is in row 30, column 7"):
+        NCTIScorer(4).fit(X, y)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._components import NearestCenterClassifier, SELIGeometry, WithinClassVariability
 from ._display import RankingDisplay
-from ._ranking import Ranking, ncti_refit, ncti_scoring, rank_features
+from ._grid_search import ncti_refit, ncti_scoring
+from ._ranking import Ranking, rank_features
 from ._scorer import NCTIScorer
 
 if TYPE_CHECKING:

@@ -136,6 +136,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         "cv": ["cv_object"],
     }
     _measured: tuple[str, ...] = COMPONENTS
+    # Set on an instance by who resamples its rows, which are else let go after the fit.
+    _keeps_projection = False
 
     def __init__(
         self,
@@ -187,6 +189,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         projection = Projection.of(X, codes, n_classes, k)
         basis = projection.basis
         self._discriminant = self._fitted(projection)
+        if self._keeps_projection:
+            self._projection = projection, codes
         self.n_components_ = k
         self.shrinkage_ = self._discriminant.shrinkage
         ratio = basis.variances / basis.total_variance

@@ -40,7 +40,7 @@ RANK_TOLERANCE = 1e-4
 N_SHRINKAGE_COMPONENTS = 32
 
 # Products in the scatter of float32 features from which on they are taken in float32.
-_FLOAT32_PRODUCTS = 1e9
+_FLOAT32_PRODUCTS = 2e8
 
 # Least variance within the classes, relative to the largest variance, that float32 products
 # are trusted with: their rounding leaves some 1e-9 of it. Networks have about 1e-2.
@@ -162,7 +162,10 @@ class Discriminant:
         In this order: e'We about the fitted means of the rows' classes, e'Te about the fitted
         mean, both regularised as the fitted scatters were, and e'S_t e, which is not.
         """
-        within, total = scatter_about(H, self.centers, y), scatter_about(H)
+        return self.variances_of(scatter_about(H, self.centers, y), scatter_about(H))
+
+    def variances_of(self, within: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """Give the same of rows with these scatters, within the classes and total."""
         plain = np.einsum("ij,ij->j", self.axes, total @ self.axes)
         return np.array([self._along_axes(within), self._along_axes(total), plain])
 

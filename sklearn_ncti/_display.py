@@ -1,17 +1,38 @@
-"""Floor 4: RankingDisplay, the picture of a ranking."""
+"""Floor 4: RankingDisplay, the pictures of a ranking."""
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ._agreement import order_agreement
 from ._optional import import_optional
+from ._scorer import NCTIScorer
+from ._scoring import check_scorers
+
+# From dark to light, so that neither a grey printer nor a colour-blind reader needs the hue.
+# The numbers of fills and hatches have no common factor: twelve components all differ.
+_FILLS = ("#22577a", "#4fb0ae", "#f7e0a3")
+_EDGES = ("white", "white", "#8a6d1f")
+_HATCHES = ("", "..", "///", "xx")
+
+# Of classes; marks and colours have no common factor either.
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#333333")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+# Longer names are shortened in the middle: both ends tell variants of one network apart.
+_LONGEST_NAME = 48
 
 
 class RankingDisplay:
-    """Picture of a ranking, in the manner of scikit-learn's displays.
+    """Pictures of a ranking, in the manner of scikit-learn's displays.
 
-    Use :meth:`from_ranking` or :meth:`from_selector` to make one; everything that is drawn
-    is kept as an attribute.
+    Use :meth:`from_ranking`, :meth:`from_selector` or :meth:`from_estimator` to make one;
+    everything that is drawn is kept as an attribute.
 
     Parameters
     ----------
@@ -24,6 +45,27 @@ class RankingDisplay:
     contributions : dict of str to ndarray of shape (n_candidates,)
         What each component adds to the score; empty where only totals are known.
 
+    intervals : ndarray of shape (n_candidates, 2), default=None
+        Lower and upper end of each score, where rows were resampled.
+
+    costs : ndarray of shape (n_candidates,), default=None
+        Cost of each candidate, NaN where it is not known.
+
+    cost_name : str, default="cost"
+        What the costs are.
+
+    frontier : sequence of str, default=()
+        Candidates that no other beats in both score and cost.
+
+    accuracies : ndarray of shape (n_candidates,), default=None
+        Accuracy that each is known to reach, NaN where it is not known.
+
+    coordinates : ndarray of shape (n_samples, n_axes), default=None
+        Discriminant coordinates of rows under the first candidate.
+
+    labels : ndarray of shape (n_samples,), default=None
+        Classes of these rows.
+
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
@@ -31,6 +73,10 @@ class RankingDisplay:
 
     figure_ : matplotlib.figure.Figure
         Figure of the axes.
+
+    See Also
+    --------
+    Ranking.plot : The same in one call.
 
     Examples
     --------
@@ -47,13 +93,33 @@ class RankingDisplay:
         names: list[str],
         scores: np.ndarray,
         contributions: dict[str, np.ndarray],
+        intervals: np.ndarray | None = None,
+        costs: np.ndarray | None = None,
+        cost_name: str = "cost",
+        frontier: Sequence[str] = (),
+        accuracies: np.ndarray | None = None,
+        coordinates: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
     ):
         self.names = names
         self.scores = scores
         self.contributions = contributions
+        self.intervals = intervals
+        self.costs = costs
+        self.cost_name = cost_name
+        self.frontier = frontier
+        self.accuracies = accuracies
+        self.coordinates = coordinates
+        self.labels = labels
 
     @classmethod
-    def from_ranking(cls, ranking: Any) -> Self:
+    def from_ranking(
+        cls,
+        ranking: Any,
+        *,
+        cost: str | Mapping[str, float] | None = None,
+        accuracies: Mapping[str, float] | None = None,
+    ) -> Self:
         """Display of a ranking.
 
         Parameters
@@ -61,23 +127,62 @@ class RankingDisplay:
         ranking : Ranking
             The ranking.
 
+        cost : str or dict of str to float, default=None
+            For ``kind="pareto"``: a column of its results, such as "images_per_second" or
+            "n_parameters", or the cost of each candidate by its name.
+
+        accuracies : dict of str to float, default=None
+            For ``kind="agreement"``: what fine-tuning gave, by name.
+
         Returns
         -------
         display : RankingDisplay
             Not drawn yet: call `plot`.
+
+        Raises
+        ------
+        ValueError
+            If `cost` or `accuracies` do not fit the ranking, see :meth:`Ranking.pareto` and
+            :meth:`Ranking.agreement`.
         """
-        order = [list(ranking.results["model"]).index(name) for name in ranking.names]
+        results, order = ranking.results, ranking._order
+        names = ranking.names
+        shown = {}
+        if ranking.resamples is not None:
+            ends = [results[f"score_{end}"][order] for end in ("low", "high")]
+            shown["intervals"] = np.column_stack(ends)
+        if cost is not None:
+            shown["frontier"] = ranking.pareto(cost)
+            if isinstance(cost, str):
+                shown["cost_name"] = cost
+                shown["costs"] = results[cost][order].astype(float)
+            else:
+                shown["costs"] = np.array([cost.get(name, np.nan) for name in names])
+        if accuracies is not None:
+            ranking.agreement(accuracies)
+            shown["accuracies"] = np.array([accuracies.get(name, np.nan) for name in names])
+        # `error_score` may be any number, but nothing was measured.
+        scores = np.where(results["error"] == "", results["score"], np.nan)
         return cls(
-            names=ranking.names,
-            scores=ranking.results["score"][order],
+            names=names,
+            scores=scores[order],
             contributions={
-                name: weight * ranking.results[f"normalized_{name}"][order]
+                name: weight * results[f"normalized_{name}"][order]
                 for name, weight in ranking.weights.items()
             },
+            **shown,
         )
 
     @classmethod
-    def from_selector(cls, selector: Any) -> Self:
+    def from_selector(
+        cls,
+        selector: Any,
+        X: Any = None,
+        y: ArrayLike | None = None,
+        *,
+        cost: str | Mapping[str, float] | None = None,
+        accuracies: Mapping[str, float] | None = None,
+    ) -> Self:
         """Display of the ranking of a fitted selector.
 
         Parameters
@@ -85,27 +190,119 @@ class RankingDisplay:
         selector : ModelSelector
             A fitted selector.
 
+        X : array-like or sequence of length n_samples, default=None
+            For ``kind="geometry"``: what the selector was fitted to, or a part of it. The best
+            candidate extracts its features anew.
+
+        y : array-like of shape (n_samples,), default=None
+            Classes of `X`.
+
+        cost : str or dict of str to float, default=None
+            As for :meth:`from_ranking`.
+
+        accuracies : dict of str to float, default=None
+            As for :meth:`from_ranking`.
+
         Returns
         -------
         display : RankingDisplay
             Not drawn yet: call `plot`.
+
+        Raises
+        ------
+        TypeError
+            If `X` is given and the scorer of the selector is no :class:`NCTIScorer`.
+
+        ValueError
+            If only one of `X` and `y` is given, or as for :meth:`from_ranking`.
         """
-        return cls.from_ranking(selector.ranking_)
+        check_is_fitted(selector)
+        display = cls.from_ranking(selector.ranking_, cost=cost, accuracies=accuracies)
+        if (X is None) != (y is None):
+            raise ValueError(
+                "X and y are given together or not at all; got only "
+                f"{'X' if y is None else 'y'}. Both are needed for kind='geometry'."
+            )
+        if X is not None:
+            scorer, _ = check_scorers(selector.scorer)
+            _check_scorer(scorer)
+            features = selector.transform(X)
+            display.labels = np.asarray(y)
+            display.coordinates = clone(scorer).fit(features, y).transform(features)
+        return display
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, name: str | None = None
+    ) -> Self:
+        """Display of one feature matrix under a fitted scorer.
+
+        Parameters
+        ----------
+        estimator : NCTIScorer
+            A fitted scorer.
+
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        y : array-like of shape (n_samples,)
+            Their classes.
+
+        name : str, default=None
+            Name of the candidate; None for that of the class of the scorer.
+
+        Returns
+        -------
+        display : RankingDisplay
+            Not drawn yet: call `plot`, with ``kind="geometry"``, or with "components" for
+            the parts of the single-model score of these rows.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no :class:`NCTIScorer`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_ncti import NCTIScorer, RankingDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> display = RankingDisplay.from_estimator(NCTIScorer().fit(X, y), X, y, name="iris")
+        >>> display.coordinates.shape
+        (150, 2)
+        """
+        _check_scorer(estimator)
+        check_is_fitted(estimator)
+        check_consistent_length(X, y)
+        parts = estimator.component_scores(X, y, absolute=True)
+        return cls(
+            names=[type(estimator).__name__ if name is None else name],
+            scores=np.array([sum(parts.values())]),
+            contributions={part: np.array([value]) for part, value in parts.items()},
+            coordinates=estimator.transform(X),
+            labels=np.asarray(y),
+        )
 
     def plot(self, ax: Any = None, *, kind: str = "components", **kwargs: Any) -> Self:
-        """Draw the ranking, best candidate on top.
+        """Draw the ranking.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None for a new figure.
 
-        kind : {"components"}, default="components"
-            "components" stacks what each component adds to the score, with a mark at the
-            score itself.
+        kind : {"components", "pareto", "agreement", "geometry"}, default="components"
+            "components" stacks what each component adds to the score, best candidate on top,
+            with a mark at the score itself and its interval where rows were resampled.
+            "pareto" draws scores against costs, and the frontier of candidates that no other
+            beats in both. "agreement" draws known accuracies against scores, with the rank
+            correlations in the title. "geometry" draws rows in the first two discriminant
+            coordinates, in units of the spread within classes, and the class centers: the
+            smaller the clouds beside the distances of the centers, the nearer to collapse.
 
         **kwargs : dict
-            Passed to ``ax.barh``.
+            Style, passed to ``ax.barh`` for "components" and to ``ax.scatter`` for the
+            others.
 
         Returns
         -------
@@ -118,29 +315,285 @@ class RankingDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If `kind` is unknown.
+            If `kind` is unknown, or the display was made without what it shows.
         """
-        if kind != "components":
-            raise ValueError(f"kind must be 'components', got {kind!r}.")
-        pyplot = import_optional("matplotlib.pyplot", extra="plot")
+        kinds = {
+            "components": self._plot_components,
+            "pareto": self._plot_pareto,
+            "agreement": self._plot_agreement,
+            "geometry": self._plot_geometry,
+        }
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {list(kinds)}, got {kind!r}.")
+        needed, how = {
+            "pareto": (self.costs, "from_ranking(ranking, cost='n_parameters')"),
+            "agreement": (self.accuracies, "from_ranking(ranking, accuracies={name: value})"),
+            "geometry": (self.coordinates, "from_estimator(scorer, X, y)"),
+        }.get(kind, (self.names, ""))
+        if needed is None:
+            raise ValueError(f"kind={kind!r} needs more than scores: make it with {how}.")
+        import_optional("matplotlib", extra="plot")
         if ax is None:
-            _, ax = pyplot.subplots(figsize=(7, 1.2 + 0.35 * len(self.names)))
-        rows = np.arange(len(self.names))
-        style = {"height": 0.7} | kwargs
-        # Components below zero (vc under "minmax") stack to the left of zero on their own.
-        left = {True: np.zeros(len(rows)), False: np.zeros(len(rows))}
-        for name, values in self.contributions.items():
-            values = np.nan_to_num(values)
-            bars = np.where(values < 0, left[True], left[False])
-            ax.barh(rows, values, left=bars, label=name, **style)
-            left[True] += np.minimum(values, 0)
-            left[False] += np.maximum(values, 0)
-        ax.plot(self.scores, rows, "D", color="black", markersize=5, label="score", clip_on=False)
-        ax.axvline(0.0, color="black", linewidth=0.8)
-        ax.set_yticks(rows, labels=self.names)
-        ax.invert_yaxis()
-        ax.set_xlabel("summed normalised score (larger is better)")
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+            pyplot = import_optional("matplotlib.pyplot", extra="plot")
+            _, ax = pyplot.subplots(figsize=self._size(kind), layout="constrained")
+        kinds[kind](ax, kwargs)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+    def _size(self, kind: str) -> tuple[float, float]:
+        """Width and height of a new figure, in inches."""
+        if kind == "geometry":
+            return 7.0, 6.5 if self.coordinates.shape[1] > 1 else 3.5
+        n = len(self.names)
+        if kind == "components":
+            longest = max(len(_shortened(name)) for name in self.names)
+            return 5.5 + 0.075 * longest, 1.3 + 0.32 * n
+        return 8.0, 4.6 + 0.1 * n
+
+    def _plot_components(self, ax, kwargs):
+        patches = import_optional("matplotlib.patches", extra="plot")
+        rows = np.arange(len(self.names))
+        # Otherwise bars, and the marks at their ends, touch the frame.
+        ax.use_sticky_edges = False
+        # Components below zero (vc under "minmax") stack to the left of zero on their own.
+        left = {True: np.zeros(len(rows)), False: np.zeros(len(rows))}
+        for i, (name, values) in enumerate(self.contributions.items()):
+            values = np.nan_to_num(values)
+            bars = np.where(values < 0, left[True], left[False])
+            fill = {
+                "height": 0.7,
+                "facecolor": _FILLS[i % len(_FILLS)],
+                "hatch": _HATCHES[i % len(_HATCHES)],
+                "edgecolor": _EDGES[i % len(_FILLS)],
+                "linewidth": 0.5,
+            }
+            style = _styled(fill, kwargs, patches.Rectangle)
+            ax.barh(rows, values, left=bars, label=name, **style)
+            left[True] += np.minimum(values, 0)
+            left[False] += np.maximum(values, 0)
+        self._draw_intervals(ax, "x", rows)
+        mark = {"color": "white", "markeredgecolor": "black", "markersize": 6}
+        ax.plot(self.scores, rows, "D", label="score", clip_on=False, **mark)
+        for row in rows[np.isnan(self.scores)]:
+            ax.text(0, row, " failed", va="center", style="italic", color="0.35")
+        ax.axvline(0.0, color="black", linewidth=0.8)
+        ax.set_yticks(rows, labels=[_shortened(name) for name in self.names])
+        # Set, not turned round: on axes that are drawn on again it must not turn back.
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xlabel("summed normalised score (larger is better)")
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+    def _plot_pareto(self, ax, kwargs):
+        faster = self.cost_name == "images_per_second"
+        shown = np.isfinite(self.scores) & np.isfinite(self.costs)
+        ahead = shown & np.isin(self.names, list(self.frontier))
+        # The best score that can be had within a budget stays until the next candidate.
+        edge = np.flatnonzero(ahead)[np.argsort(self.costs[ahead], kind="stable")]
+        x, y = np.repeat(self.costs[edge], 2), np.repeat(self.scores[edge], 2)
+        x, y = (x[:-1], y[1:]) if faster else (x[1:], y[:-1])
+        ax.plot(x, y, color="0.45", linewidth=1.2, linestyle="--", zorder=1)
+        self._draw_intervals(ax, "y", self.costs)
+        for which, label, fill in (
+            (shown & ~ahead, "beaten in both by another", "white"),
+            (ahead, "frontier: no other beats it in both", _FILLS[0]),
+        ):
+            x, y = self.costs[which], self.scores[which]
+            self._scatter(ax, x, y, kwargs, facecolor=fill, label=label)
+        costs = self.costs[shown]
+        if costs.min() > 0 and costs.max() > 10 * costs.min():
+            ax.set_xscale("log")
+        name = self.cost_name.removeprefix("n_").replace("_", " ")
+        better = "more is better" if faster else "less is better"
+        ax.set_xlabel(f"{name} ({better}){self._left_out(shown)}")
+        ax.set_ylabel("score (larger is better)")
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, ncols=2)
+        self._name(ax, self.costs, self.scores, shown)
+
+    def _plot_agreement(self, ax, kwargs):
+        shown = np.isfinite(self.scores) & np.isfinite(self.accuracies)
+        self._draw_intervals(ax, "x", self.accuracies)
+        self._scatter(ax, self.scores[shown], self.accuracies[shown], kwargs)
+        taus = order_agreement(self.scores[shown], self.accuracies[shown])
+        ax.set_title(
+            f"weighted Kendall tau {taus['weighted_kendall_tau']:.2f}, "
+            f"Kendall tau {taus['kendall_tau']:.2f}, {shown.sum()} models"
+        )
+        ax.set_xlabel(f"score (larger is better){self._left_out(shown)}")
+        ax.set_ylabel("known accuracy")
+        self._name(ax, self.scores, self.accuracies, shown)
+
+    def _plot_geometry(self, ax, kwargs):
+        classes, codes = np.unique(self.labels, return_inverse=True)
+        first = self.coordinates[:, 0]
+        flat = self.coordinates.shape[1] == 1
+        if flat:
+            # Two classes have one axis: the other only keeps rows from covering each other.
+            second = codes + 0.6 * (np.arange(len(codes)) * 0.618034 % 1 - 0.5)
+            centers = np.arange(len(classes), dtype=float)
+        else:
+            second = self.coordinates[:, 1]
+            centers = np.array([second[codes == c].mean() for c in range(len(classes))])
+        centers = np.column_stack(
+            [[first[codes == c].mean() for c in range(len(classes))], centers]
+        )
+        for c, name in enumerate(classes):
+            style = {
+                "marker": _MARKERS[c % len(_MARKERS)],
+                "facecolor": _COLORS[c % len(_COLORS)],
+                "s": 14,
+                "linewidth": 0.3,
+                "edgecolor": "white",
+            }
+            rows = codes == c
+            self._scatter(ax, first[rows], second[rows], kwargs, label=str(name), **style)
+        mark = {"color": "white", "markeredgecolor": "black", "markersize": 8}
+        ax.plot(*centers.T, "o", zorder=4, **mark)
+        ax.set_title(_shortened(self.names[0]))
+        ax.set_xlabel("first discriminant coordinate (units of the spread within classes)")
+        if flat:
+            ax.set_yticks(centers[:, 1], labels=[str(name) for name in classes])
+        else:
+            ax.set_ylabel("second discriminant coordinate (same units)")
+            # The limits of axes that share theirs with others cannot follow the aspect.
+            shared = len(ax.get_shared_x_axes().get_siblings(ax)) > 1
+            ax.set_aspect("equal", adjustable="box" if shared else "datalim")
+            _place_names(ax, centers, [str(name) for name in classes], halo=True)
+
+    def _scatter(self, ax, x, y, kwargs, **style):
+        collections = import_optional("matplotlib.collections", extra="plot")
+        default = {"s": 42, "facecolor": _FILLS[0], "edgecolor": "black", "linewidth": 0.8}
+        default |= {"zorder": 3} | style
+        ax.scatter(x, y, **_styled(default, kwargs, collections.PathCollection))
+
+    def _draw_intervals(self, ax, along, across):
+        """Draw the intervals of the scores, which run along "x" or "y"."""
+        if self.intervals is None:
+            return
+        shown = np.isfinite(self.scores) & np.isfinite(across)
+        style = {"color": "black", "linewidth": 1.2, "markersize": 6, "zorder": 2}
+        ends, across = self.intervals[shown].T, np.tile(across[shown], (2, 1))
+        if along == "x":
+            ax.plot(ends, across, "|-", **style)
+        else:
+            ax.plot(across, ends, "_-", **style)
+
+    def _left_out(self, shown) -> str:
+        names = [_shortened(name) for name in np.array(self.names, dtype=object)[~shown]]
+        if not names:
+            return ""
+        more = [f"and {len(names) - 2} more"] if len(names) > 2 else []
+        return "\nnot shown, for want of a value: " + ",\n".join(names[:2] + more)
+
+    def _name(self, ax, x, y, shown):
+        names = [name for name, is_shown in zip(self.names, shown, strict=True) if is_shown]
+        _place_names(ax, np.column_stack([x, y])[shown], [_shortened(name) for name in names])
+
+
+def _check_scorer(scorer) -> None:
+    if not isinstance(scorer, NCTIScorer):
+        raise TypeError(
+            f"The geometry is drawn in the coordinates of an NCTIScorer, got {scorer!r}. Fit one "
+            "to the features and use RankingDisplay.from_estimator(scorer, X, y)."
+        )
+
+
+def _shortened(name: str) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return name
+    head = _LONGEST_NAME // 3
+    return f"{name[:head]}…{name[head + 1 - _LONGEST_NAME :]}"
+
+
+def _styled(default, kwargs, artist) -> dict[str, Any]:
+    """Return the style of an artist; what the caller gives, under any alias, wins."""
+    cbook = import_optional("matplotlib.cbook", extra="plot")
+    given = cbook.normalize_kwargs(kwargs, artist)
+    if "color" in given or "c" in given:
+        default = {k: v for k, v in default.items() if k not in ("facecolor", "edgecolor")}
+    return default | given
+
+
+def _place_names(ax, points, names, *, halo=False):
+    """Write every name where it covers no other name and no point, as near as that goes.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where all else has been drawn.
+
+    points : ndarray of shape (n_names, 2)
+        What is named, in data coordinates, in the order in which places are given out.
+
+    names : list of str
+        The names.
+
+    halo : bool, default=False
+        Whether rows may lie below the names, which then get a white rim.
+    """
+    effects = import_optional("matplotlib.patheffects", extra="plot")
+    rim = [effects.withStroke(linewidth=2.5, foreground="white")] if halo else []
+    # Places are measured in pixels, which are known only after the layout.
+    ax.margins(0.08)
+    ax.figure.draw_without_rendering()
+    pixel = ax.figure.dpi / 72
+    frame = ax.get_window_extent()
+    anchors = ax.transData.transform(points)
+    reach = 5 * pixel
+    taken = [[*(anchor - reach), *(anchor + reach)] for anchor in anchors]
+    taken += [[*(spot - pixel), *(spot + pixel)] for spot in _along_lines(ax, 3 * pixel)]
+    for point, anchor, name in zip(points, anchors, names, strict=True):
+        note = ax.annotate(
+            name,
+            xy=point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            va="bottom",
+            fontsize=8,
+            fontweight="bold" if halo else "normal",
+            path_effects=rim,
+            zorder=5,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkB": 3},
+        )
+        box = note.get_window_extent()
+        size = np.array([box.width, box.height])
+        corners = _corners(anchor, size, frame, reach)
+        low, high = corners, corners + size
+        others = np.array(taken)
+        free = (
+            (low[:, None] >= others[None, :, 2:]) | (high[:, None] <= others[None, :, :2])
+        ).any(axis=2)
+        # The nearest place that is free; where there is none, the one that covers least.
+        gap = np.maximum(np.maximum(low - anchor, anchor - high), 0)
+        distance = np.hypot(*gap.T)
+        best = np.lexsort([np.arange(len(corners)), distance.round(1), (~free).sum(axis=1)])[0]
+        taken.append([*low[best], *high[best]])
+        note.set_position((corners[best] - [box.x0, box.y0]) / pixel)
+        if distance[best] <= 2 * reach:
+            note.arrow_patch.set_visible(False)
+
+
+def _along_lines(ax, step) -> np.ndarray:
+    """Spots on all lines of the axes, in pixels, not farther apart than `step`."""
+    spots = [np.empty((0, 2))]
+    for line in ax.lines:
+        ends = line.get_transform().transform(line.get_xydata())
+        if line.get_linestyle() != "None":
+            for start, end in pairwise(ends):
+                n = 2 + int(np.hypot(*(end - start)) / step)
+                spots.append(np.linspace(start, end, n))
+    return np.concatenate(spots)
+
+
+def _corners(anchor, size, frame, reach) -> np.ndarray:
+    """Lower left corners of the places for a text of this size, in the order of preference."""
+    right, left = anchor[0] + reach, anchor[0] - reach - size[0]
+    above, below = anchor[1] + reach, anchor[1] - reach - size[1]
+    middle = anchor - size / 2
+    beside = [[right, middle[1]], [left, middle[1]], [middle[0], above], [middle[0], below]]
+    steps = np.arange(-24, 25)
+    far = np.stack(np.meshgrid(steps * size[1], steps * size[1] / 2), axis=-1).reshape(-1, 2)
+    far = far * [1.5, 1.0]
+    corners = np.concatenate([beside, *(corner + far for corner in beside[:2])])
+    inside = (corners >= frame.min) & (corners + size <= frame.max)
+    return corners[inside.all(axis=1)] if inside.all(axis=1).any() else corners[:1]

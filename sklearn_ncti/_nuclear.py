@@ -33,7 +33,12 @@ def nuclear_norm_from_gram(gram: np.ndarray) -> float:
 
 
 def class_nuclear_norms(
-    rows: Callable[[Any], Any], H: Any, y: np.ndarray, n_classes: int, n_columns: int
+    rows: Callable[[Any], Any],
+    H: Any,
+    y: np.ndarray,
+    n_classes: int,
+    n_columns: int,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nuclear norm of the rows of each class, and the sum of their entries at that class.
 
@@ -59,6 +64,9 @@ def class_nuclear_norms(
     n_columns : int
         Columns of the matrix, at least `n_classes`.
 
+    weights : ndarray of shape (n_samples,), default=None
+        How often each row counts; None for once.
+
     Returns
     -------
     norms : ndarray of shape (n_classes,)
@@ -76,6 +84,9 @@ def class_nuclear_norms(
         for classes, index, valid in _class_batches(y, n_classes, max(1, values // n_columns)):
             n_blocks, n_rows = index.shape
             tall = n_rows >= n_columns
+            if weights is not None:
+                # A row that counts w times adds to a Gram matrix what sqrt(w) times it adds.
+                valid *= np.sqrt(weights[index])
             # Only a tall block can be larger than a batch; its Gram matrix is a sum over rows.
             step = max(1, values // n_columns // n_blocks) if tall else n_rows
             products, hits = 0.0, 0.0
@@ -83,8 +94,10 @@ def class_nuclear_norms(
                 part = index[:, start : start + step]
                 P = rows(H[beside(part.ravel(), H)]).reshape(*part.shape, n_columns)
                 # Rows that only fill a block up become zero, which adds no singular value.
-                P *= beside(valid[:, start : start + step, None], H)
-                hits = hits + P[beside(np.arange(n_blocks), H), :, beside(classes, H)].sum(-1)
+                scale = beside(valid[:, start : start + step], H)
+                P *= scale[..., None]
+                own_entries = P[beside(np.arange(n_blocks), H), :, beside(classes, H)]
+                hits = hits + (own_entries * scale).sum(-1)
                 across = P.swapaxes(1, 2)
                 products = products + (across @ P if tall else P @ across)
             own[classes] = to_host(hits)

@@ -1,37 +1,40 @@
-"""Floor 4: from the components of many candidates to a Ranking; the GridSearchCV glue."""
+"""Floor 4: from the components of many candidates to a Ranking."""
 
-import html
-import time
-import traceback
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from inspect import Parameter, signature
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.utils.validation import _check_y, _num_samples
+from sklearn.utils.validation import _num_samples
 
-from ._base import COMPONENTS, encode_labels
-from ._discriminant import SHRINKAGE_FLOOR
+from ._agreement import order_agreement, regret
 from ._display import RankingDisplay
+from ._normalization import (
+    NO_SPREAD,
+    NORMALIZATIONS,  # noqa: F401 - the command line takes it from here
+    check_normalization,
+    check_weights,
+    finite_values,
+    summed,
+)
 from ._optional import import_optional
-from ._scorer import NCTIScorer
+from ._resampling import check_resampling, describe_resamples, resampled_scores
+from ._scoring import (
+    attempt,
+    check_labels,
+    check_scorer,  # noqa: F401 - the selector takes it from here
+    check_scorers,
+    component_names,
+    score_features,
+)
+from ._table import as_html, as_text
 
 if TYPE_CHECKING:
     import pandas
-
-NORMALIZATIONS = ("minmax", "zscore", "rank", "absolute")
-
-# The paper scales the variability to [-1, 0] and the other two to [0, 1]. The shift is the
-# same for all candidates and so never changes the order.
-_MINMAX_SHIFT = {"vc": -1.0}
-
-# A spread this small beside the values themselves is rounding, not a difference.
-_NO_SPREAD = 1e-9
 
 
 class Ranking:
@@ -52,6 +55,12 @@ class Ranking:
     weights : dict of str to float, default=None
         Weight of each component in the sum.
 
+    resamples : array-like of shape (n_resamples, n_candidates), default=None
+        Score of each candidate in every resample of the rows.
+
+    scorers : sequence of str, default=()
+        Columns of `results` that are scores as well, and are shown beside the first.
+
     Attributes
     ----------
     results : dict of str to ndarray of shape (n_candidates,)
@@ -63,6 +72,12 @@ class Ranking:
 
     weights : dict of str to float
         Weight of each component in the sum; empty where only totals are known.
+
+    resamples : ndarray of shape (n_resamples, n_candidates) or None
+        Score of each candidate in every resample of the rows, candidates in the order given.
+
+    scorers : list of str
+        Scores that are shown beside the first, as columns of `results`.
 
     Examples
     --------
@@ -83,16 +98,20 @@ class Ranking:
         *,
         normalization: str | None = None,
         weights: Mapping[str, float] | None = None,
+        resamples: ArrayLike | None = None,
+        scorers: Sequence[str] = (),
     ):
         self.results = {name: np.asarray(column) for name, column in results.items()}
         self.normalization = normalization
         self.weights = dict(weights or {})
+        self.resamples = None if resamples is None else np.asarray(resamples)
+        self.scorers = list(scorers)
         no_errors = np.full(len(self.results["model"]), "", dtype=object)
         failed = self.results.setdefault("error", no_errors) != ""
         score = np.where(failed, -np.inf, self.results["score"])
         # A stable sort keeps candidates of equal score in the order in which they came.
         self._order = np.argsort(-score, kind="stable")
-        self.results["rank"] = np.array([1 + int((score > s).sum()) for s in score])
+        self.results["rank"] = _ranks(score)
 
     @classmethod
     def from_scores(cls, scores: Mapping[str, float]) -> Self:
@@ -113,7 +132,7 @@ class Ranking:
         ValueError
             If `scores` is empty or has a value that is not finite.
         """
-        values = _finite_values(scores, "scores")
+        values = finite_values(scores, "scores")
         models = np.array(list(values), dtype=object)
         return cls({"model": models, "score": list(values.values())})
 
@@ -173,9 +192,7 @@ class Ranking:
         >>> round(agreement["kendall_tau"], 3), agreement["regret_at_1"]
         (0.333, 1.5)
         """
-        from scipy.stats import kendalltau, spearmanr, weightedtau
-
-        known = _finite_values(accuracies, "accuracies")
+        known = finite_values(accuracies, "accuracies")
         unknown = sorted(set(known) - set(self.names))
         if unknown:
             raise ValueError(
@@ -191,18 +208,242 @@ class Ranking:
             )
         score = np.array([self.scores[name] for name in ordered])
         accuracy = np.array([known[name] for name in ordered])
-        if np.ptp(score) == 0 or np.ptp(accuracy) == 0:
-            taus = [np.nan] * 3
-        else:
-            taus = [f(score, accuracy).statistic for f in (weightedtau, kendalltau, spearmanr)]
         return {
-            "weighted_kendall_tau": float(taus[0]),
-            "kendall_tau": float(taus[1]),
-            "spearman_rho": float(taus[2]),
-            "regret_at_1": float(accuracy.max() - accuracy[0]),
-            "regret_at_3": float(accuracy.max() - accuracy[:3].max()),
+            **order_agreement(score, accuracy),
+            "regret_at_1": regret(score, accuracy, 1),
+            "regret_at_3": regret(score, accuracy, 3),
             "n_models": len(ordered),
         }
+
+    def leave_one_out(self) -> dict[str, np.ndarray]:
+        """Rank the others without each candidate in turn.
+
+        Where components are normalised over the pool of candidates, one that is far from
+        first can decide which one is.
+
+        Returns
+        -------
+        without : dict of str to ndarray of shape (n_candidates,)
+            One entry for each candidate that has a score, best first: ``left_out``; the
+            ``names`` of the others in their order without it; the ``best`` of them;
+            ``best_before``, the first of them in the whole ranking; ``best_changes``, whether
+            another now has the larger score; and ``order_changes``, whether any two of them
+            have changed places.
+
+        Raises
+        ------
+        ValueError
+            If the ranking has totals only.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_ncti import rank_features
+        >>> X, y = load_digits(return_X_y=True)
+        >>> pool = {"all": X, "left": X[:, 0::8] + X[:, 1::8], "upper half": X[:, :32]}
+        >>> without = rank_features(pool, y).leave_one_out()
+        >>> for left_out, names in zip(without["left_out"], without["names"]):
+        ...     print(f"{left_out:10} {names}")
+        all        ['upper half', 'left']
+        upper half ['all', 'left']
+        left       ['all', 'upper half']
+        >>> bool(without["order_changes"].any())
+        False
+        """
+        scored = [i for i in self._order if not self.results["error"][i]]
+        models, score = self.results["model"][scored], self.results["score"][scored]
+        columns = {
+            name: np.empty(len(scored), dtype=object)
+            for name in ("left_out", "names", "best", "best_before")
+        } | {name: np.zeros(len(scored), dtype=bool) for name in ("best_changes", "order_changes")}
+        columns["left_out"][:] = models
+        for i in range(len(scored)):
+            rest = np.delete(np.arange(len(scored)), i)
+            if len(rest) == 0:
+                columns["names"][i] = []
+                continue
+            total = self._rescored(np.take(scored, rest), self.weights)
+            # Best first before; what comes later and is larger now has changed places.
+            before, tie = score[rest], NO_SPREAD * np.abs(total).max()
+            starts = np.searchsorted(-before, -before - tie)
+            least = np.concatenate([[np.inf], np.minimum.accumulate(total)])[starts]
+            columns["names"][i] = [
+                str(name) for name in models[rest][np.argsort(-total, kind="stable")]
+            ]
+            columns["best"][i] = columns["names"][i][0]
+            columns["best_before"][i] = str(models[rest][0])
+            columns["best_changes"][i] = total.max() > total[starts == 0].max() + tie
+            columns["order_changes"][i] = (total > least + tie).any()
+        return columns
+
+    def ablation(self) -> dict[str, np.ndarray]:
+        """Rank by each subset of the components.
+
+        Returns
+        -------
+        subsets : dict of str to ndarray of shape (n_subsets,)
+            One entry for each subset, the smallest first: ``components``, as in
+            ``"seli + ncc"``; the ``names`` of the candidates in the order of that sum, and the
+            ``best``; and ``weighted_kendall_tau``, ``kendall_tau`` and ``spearman_rho`` with the
+            whole sum. Components whose weight is 0 are left out, the others keep theirs.
+
+        Raises
+        ------
+        ValueError
+            If the ranking has totals only.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn_ncti import rank_features
+        >>> X, y = load_digits(return_X_y=True)
+        >>> pool = {"all": X, "left": X[:, 0::8] + X[:, 1::8], "upper half": X[:, :32]}
+        >>> subsets = rank_features(pool, y).ablation()
+        >>> for components, best in zip(subsets["components"], subsets["best"]):
+        ...     print(f"{components:16} {best}")
+        seli             all
+        ncc              all
+        vc               left
+        seli + ncc       all
+        seli + vc        all
+        ncc + vc         all
+        seli + ncc + vc  all
+        """
+        scored = np.array([i for i in self._order if not self.results["error"][i]])
+        models, score = self.results["model"][scored], self.results["score"][scored]
+        used = [name for name, weight in self.weights.items() if weight > 0]
+        rows = []
+        for size in range(1, len(used) + 1):
+            for subset in combinations(used, size):
+                kept = {name: self.weights[name] for name in subset}
+                total = self._rescored(scored, kept)
+                names = [str(name) for name in models[np.argsort(-total, kind="stable")]]
+                rows.append(
+                    {
+                        "components": " + ".join(subset),
+                        "names": names,
+                        "best": names[0],
+                        **order_agreement(total, score),
+                    }
+                )
+        if not rows:
+            self._rescored(scored, self.weights)
+        return _columns(rows)
+
+    def _rescored(self, rows, weights) -> np.ndarray:
+        """Sum of the components with these weights over a part of the candidates."""
+        if not self.weights:
+            raise ValueError(
+                "This ranking has totals only: what they would be for other candidates or "
+                "components is not known. Rank with rank_features or ModelSelector."
+            )
+        source = "normalized_" if self.normalization == "absolute" else ""
+        parts = {name: self.results[source + name][rows] for name in weights}
+        return summed(parts, self.normalization, weights)[0]
+
+    def scorer_agreement(self) -> dict[str, np.ndarray]:
+        """How far the orders agree that the scorers, and the baseline, give.
+
+        Returns
+        -------
+        agreement : dict of str to ndarray of shape (n_pairs,)
+            One entry for each pair: ``first`` and ``second``, names of columns of `results`;
+            ``weighted_kendall_tau``, ``kendall_tau`` and ``spearman_rho``, NaN where one of
+            them does not vary; and ``n_models``, the candidates that have both.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.neighbors import KNeighborsClassifier
+        >>> from sklearn_ncti import NCTIScorer, rank_features
+        >>> X, y = load_digits(return_X_y=True)
+        >>> pool = {"all": X, "left": X[:, 0::8] + X[:, 1::8], "upper half": X[:, :32]}
+        >>> scorers = [NCTIScorer(), ("kNN", KNeighborsClassifier())]
+        >>> agreement = rank_features(pool, y, scorer=scorers).scorer_agreement()
+        >>> str(agreement["second"][0]), round(float(agreement["kendall_tau"][0]), 3)
+        ('kNN', 1.0)
+        """
+        ok = self.results["error"] == ""
+        rows = []
+        for first, second in combinations(["score", *self.scorers], 2):
+            a, b = self.results[first], self.results[second]
+            both = ok & np.isfinite(a) & np.isfinite(b)
+            rows.append(
+                {
+                    "first": first,
+                    "second": second,
+                    **order_agreement(a[both], b[both]),
+                    "n_models": int(both.sum()),
+                }
+            )
+        return _columns(rows)
+
+    def pareto(self, cost: str | Mapping[str, float] = "images_per_second") -> list[str]:
+        """Name the candidates that no other beats in both score and cost.
+
+        Parameters
+        ----------
+        cost : str or dict of str to float, default="images_per_second"
+            A column of `results`, or the cost of each candidate by its name. Smaller is better,
+            but for "images_per_second", where larger is.
+
+        Returns
+        -------
+        names : list of str
+            Best score first. A candidate is left out if another is at least as good in both
+            and better in one, or if it has no score or no cost.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column of numbers, no candidate has a value there, or a name is
+            unknown.
+
+        Examples
+        --------
+        >>> from sklearn_ncti import Ranking
+        >>> ranking = Ranking.from_scores({"small": 0.1, "large": 1.7, "slow": 0.9})
+        >>> ranking.pareto({"small": 1.0, "large": 5.0, "slow": 9.0})
+        ['large', 'small']
+        """
+        if isinstance(cost, str):
+            values = self.results.get(cost)
+            if values is None or values.dtype.kind not in "iuf" or cost in ("rank", "score"):
+                known = [
+                    name
+                    for name in ("images_per_second", "n_parameters", "n_features")
+                    if name in self.results
+                ]
+                raise ValueError(
+                    f"cost must be a column of results that holds costs, such as one of {known}, "
+                    f"or a dict of name to cost; got {cost!r}."
+                )
+            values = values if cost == "images_per_second" else -values
+        else:
+            known = finite_values(cost, "cost")
+            unknown = sorted(set(known) - set(self.names))
+            if unknown:
+                raise ValueError(
+                    f"cost has names that were not ranked: {unknown}. "
+                    f"The ranked ones are {self.names}."
+                )
+            values = -np.array([known.get(name, np.nan) for name in self.results["model"]])
+        ok = (self.results["error"] == "") & np.isfinite(values)
+        if not ok.any():
+            raise ValueError(
+                f"cost={cost!r}: no candidate has both a score and that cost. Features in hand "
+                'have no speed; use cost="n_features", or a dict of name to cost.'
+            )
+        order = [i for i in self._order if ok[i]]
+        points = np.column_stack([self.results["score"], values])
+        return [
+            str(self.results["model"][i])
+            for i in order
+            if not any(
+                (points[j] >= points[i]).all() and (points[j] > points[i]).any() for j in order
+            )
+        ]
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return the results as a pandas DataFrame, best candidate first.
@@ -221,7 +462,15 @@ class Ranking:
         columns = {name: column[self._order] for name, column in self.results.items()}
         return frames.DataFrame(columns).set_index("rank")
 
-    def plot(self, ax: Any = None, *, kind: str = "components", **kwargs: Any) -> RankingDisplay:
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        kind: str = "components",
+        cost: str | Mapping[str, float] | None = None,
+        accuracies: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> RankingDisplay:
         """Draw the ranking.
 
         Parameters
@@ -229,8 +478,14 @@ class Ranking:
         ax : matplotlib.axes.Axes, default=None
             Where to draw; None for a new figure.
 
-        kind : {"components"}, default="components"
+        kind : {"components", "pareto", "agreement"}, default="components"
             What to draw, see :meth:`RankingDisplay.plot`.
+
+        cost : str or dict of str to float, default=None
+            For ``kind="pareto"``, see :meth:`pareto`; None for "images_per_second".
+
+        accuracies : dict of str to float, default=None
+            For ``kind="agreement"``, see :meth:`agreement`.
 
         **kwargs : dict
             Passed to :meth:`RankingDisplay.plot`.
@@ -239,48 +494,20 @@ class Ranking:
         -------
         display : RankingDisplay
             The display that was drawn.
-        """
-        return RankingDisplay.from_ranking(self).plot(ax=ax, kind=kind, **kwargs)
 
-    def _table(
-        self, beside: Mapping[str, Mapping[str, str]] | None = None
-    ) -> tuple[list[str], list[list[str]], list[str]]:
-        """Header, rows (best first) and notes of the printed table.
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
 
-        `beside` has further columns, {header: {name: text}}.
+        ValueError
+            If `kind` is unknown or needs what was not given, or if `cost` or `accuracies` do
+            not fit the ranking.
         """
-        beside = beside or {}
-        results, components = self.results, list(self.weights)
-        normalized = [f"normalized_{name}" for name in components]
-        header = ["rank", "model", "score", *components, *(f"raw {c}" for c in components)]
-        header += beside
-        rows, notes = [], []
-        for i in self._order:
-            numbers = [results[name][i] for name in ("score", *normalized, *components)]
-            rows.append(
-                [
-                    str(results["rank"][i]),
-                    str(results["model"][i]),
-                    *("-" if np.isnan(x) else f"{x:.3f}" for x in numbers),
-                    *(column.get(results["model"][i], "-") for column in beside.values()),
-                ]
-            )
-            if results["error"][i]:
-                first_line = results["error"][i].splitlines()[0]
-                notes.append(f"failed: {results['model'][i]}: {first_line}")
-        if components:
-            terms = (
-                name if self.weights[name] == 1 else f"{self.weights[name]:g} {name}"
-                for name in components
-            )
-            notes.insert(
-                0,
-                f"score = {' + '.join(terms)} ({self.normalization} over the candidates; "
-                "larger is better)"
-                if self.normalization != "absolute"
-                else f"score = {' + '.join(terms)} (absolute; larger is better)",
-            )
-        return header, rows, notes
+        if kind == "pareto" and cost is None:
+            cost = "images_per_second"
+        display = RankingDisplay.from_ranking(self, cost=cost, accuracies=accuracies)
+        return display.plot(ax=ax, kind=kind, **kwargs)
 
     def __str__(self) -> str:
         return self._text()
@@ -289,27 +516,10 @@ class Ranking:
 
     def _text(self, beside: Mapping[str, Mapping[str, str]] | None = None) -> str:
         """Return the table as aligned text."""
-        header, rows, notes = self._table(beside)
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        lines = [
-            # Only the names are words; everything else is a number and aligned as such.
-            "  ".join(
-                cell.ljust(width) if i == 1 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in [header, *rows]
-        ]
-        return "\n".join([*lines, *notes])
+        return as_text(self, beside)
 
     def _repr_html_(self) -> str:
-        header, rows, notes = self._table()
-
-        def line(cells, tag):
-            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-        body = "".join(line(row, "td") for row in rows)
-        foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-        return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
+        return as_html(self)
 
 
 def rank_features(
@@ -319,6 +529,9 @@ def rank_features(
     normalization: str = "minmax",
     weights: Mapping[str, float] | None = None,
     scorer: Any = None,
+    n_resamples: int = 0,
+    random_state: Any = None,
+    baseline: Mapping[str, float] | None = None,
 ) -> Ranking:
     """Rank candidates by the features that each of them gives on the same rows.
 
@@ -343,9 +556,25 @@ def rank_features(
         Weight of components in the sum, by name ("seli", "ncc", "vc"); 1 for those that are
         not named.
 
-    scorer : estimator, default=None
-        What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, which
-        is cloned for every candidate. None for ``NCTIScorer()``.
+    scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
+        What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, such as
+        those of ``sklearn_ncti.companions``, or any classifier, which is scored by
+        cross-validation over up to 5 stratified folds. It is cloned for every candidate. None
+        for ``NCTIScorer()``. The first of a list ranks; the others are shown beside it, and
+        where one of them fails, its value is missing.
+
+    n_resamples : int, default=0
+        How many times the rows are drawn anew, with replacement within each class and the
+        same for all candidates, for intervals of scores and ranks, the probability of being
+        the best, and groups of candidates that cannot be told apart. 0 for none; 100 are
+        enough for a first look.
+
+    random_state : int, RandomState instance or None, default=None
+        What the drawn rows follow from. Pass an int to draw the same ones in every call.
+
+    baseline : dict of str to float, default=None
+        A number by the name of the candidate, larger is better, that is shown beside the
+        scores: for example published ImageNet accuracies. Other names are not looked at.
 
     Returns
     -------
@@ -361,17 +590,17 @@ def rank_features(
 
     ValueError
         If `features` is empty, a candidate has another number of rows than `labels`, a
-        parameter is out of bounds, or no candidate can be scored.
+        parameter is out of bounds, or no candidate can be scored; with `n_resamples`, if a
+        class has one row only or the scorer holds rows out.
 
     Warns
     -----
     UserWarning
-        If a component does not vary over the candidates (it then adds 0 to all), or if the
-        shrinkage was at its floor for some candidates and above it for others, whose
-        "seli" are not on one scale.
+        If a component does not vary over the candidates (it then adds 0 to all), or if
+        `n_resamples` are too few to tell candidates apart.
 
     FitFailedWarning
-        If a candidate could not be scored.
+        If a candidate could not be scored, or has no value of one of the other scorers.
 
     Examples
     --------
@@ -402,101 +631,31 @@ def rank_features(
                 f"{len(labels)}: all candidates must be scored on the same rows."
             )
     check_normalization(normalization)
-    scorer = check_scorer(scorer)
+    scorer, others = check_scorers(scorer)
     check_weights(weights, component_names(scorer))
+    baseline = check_baseline(baseline, features)
+    resampling = check_resampling(n_resamples, random_state, scorer, labels)
     records = [
-        {"model": name, **attempt(score_features, X, labels, scorer)}
+        {"model": name, **attempt(score_features, X, labels, scorer, others, resampling)}
         for name, X in features.items()
     ]
-    return rank_records(records, normalization=normalization, weights=weights)
+    return rank_records(records, normalization=normalization, weights=weights, baseline=baseline)
 
 
-def check_labels(labels: ArrayLike) -> np.ndarray:
-    """Return `labels` as a vector of at least two classes, or raise a ValueError."""
-    labels = _check_y(labels)
-    encode_labels(labels)
-    return labels
-
-
-def check_normalization(normalization: str) -> None:
-    """Raise a ValueError unless `normalization` is a known one."""
-    if normalization not in NORMALIZATIONS:
+def check_baseline(
+    baseline: Mapping[str, float] | None, names: Iterable[str]
+) -> dict[str, float] | None:
+    """Return the numbers of the candidates among a baseline, or raise a ValueError."""
+    if baseline is None:
+        return None
+    given = finite_values(baseline, "baseline")
+    known = {name: given[name] for name in names if name in given}
+    if not known:
         raise ValueError(
-            f"normalization must be one of {list(NORMALIZATIONS)}, got {normalization!r}."
+            f"baseline has none of the candidates: it has {list(given)[:5]}, and they are "
+            f"{list(names)[:5]}."
         )
-
-
-def check_scorer(scorer: Any) -> Any:
-    """Return an estimator with ``fit(X, y)`` and ``score()``, NCTIScorer() for None."""
-    if scorer is None:
-        return NCTIScorer()
-    if not (hasattr(scorer, "fit") and hasattr(scorer, "score")):
-        raise TypeError(f"scorer must have fit(X, y) and score(), got {scorer!r}.")
-    needed = [
-        name
-        for name, parameter in signature(scorer.score).parameters.items()
-        if parameter.default is Parameter.empty
-        and parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if needed:
-        raise TypeError(
-            f"scorer must have a score() that works without arguments on the fitted rows; "
-            f"{type(scorer).__name__}.score needs {needed}. Use NCTIScorer, one of its "
-            "components, or an estimator with the same contract."
-        )
-    return scorer
-
-
-def component_names(scorer: Any) -> tuple[str, ...]:
-    """Names of the components that a scorer will give."""
-    return COMPONENTS if isinstance(scorer, NCTIScorer) else (type(scorer).__name__.lower(),)
-
-
-def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
-    """Return the weight of every component in `names`, 1 where `weights` names none."""
-    given = {} if weights is None else _finite_values(weights, "weights")
-    unknown = sorted(set(given) - set(names))
-    if unknown:
-        raise ValueError(f"weights has unknown components {unknown}; known are {list(names)}.")
-    out = {name: given.get(name, 1.0) for name in names}
-    if min(out.values()) < 0 or max(out.values()) == 0:
-        raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
-    return out
-
-
-def attempt(function, *args) -> dict[str, Any]:
-    """Call `function`, which returns a record; a failure becomes a record of its error."""
-    try:
-        return {"error": "", **function(*args)}
-    except Exception as exc:
-        return {
-            "error": f"{type(exc).__name__}: {exc}",
-            "error_type": type(exc),
-            "traceback": traceback.format_exc(),
-        }
-
-
-def score_features(X: ArrayLike, y: np.ndarray, scorer: Any) -> dict[str, Any]:
-    """Score one feature matrix and return the record that `rank_records` takes."""
-    start = time.perf_counter()
-    fitted = clone(scorer).fit(X, y)
-    if isinstance(fitted, NCTIScorer):
-        raw = fitted.component_scores()
-        absolute = fitted.component_scores(absolute=True)
-    else:
-        (name,) = component_names(fitted)
-        raw = absolute = {name: float(fitted.score())}
-    score_time = time.perf_counter() - start
-    for name, value in raw.items():
-        if not np.isfinite(value):
-            raise ValueError(f"component {name} is {value}.")
-    return {
-        "raw": raw,
-        "absolute": absolute,
-        "n_features": np.shape(X)[1],
-        "shrinkage": getattr(fitted, "shrinkage_", np.nan),
-        "score_time": score_time,
-    }
+    return known
 
 
 def rank_records(
@@ -505,6 +664,7 @@ def rank_records(
     normalization: str,
     weights: Mapping[str, float] | None = None,
     error_score: float = np.nan,
+    baseline: Mapping[str, float] | None = None,
 ) -> Ranking:
     """Normalise and add the components of all candidates that have them.
 
@@ -521,6 +681,9 @@ def rank_records(
 
     error_score : float, default=nan
         What a failed candidate shows as its score.
+
+    baseline : dict of str to float, default=None
+        What `check_baseline` returned.
 
     Returns
     -------
@@ -547,24 +710,32 @@ def rank_records(
     }
     source = "absolute" if normalization == "absolute" else "raw"
     raw = {name: column(lambda r, name=name: r["raw"][name]) for name in names}
-    normalized, idle = {}, []
-    for name in names:
-        values = column(lambda r, name=name: r[source][name])
-        if normalization != "absolute":
-            values, varies = normalize(values, normalization, name)
-            idle += [] if varies or len(scored) == 1 else [name]
-        normalized[name] = values
-    if idle:
+    sources = {name: column(lambda r, name=name: r[source][name]) for name in names}
+    total, normalized, idle = summed(sources, normalization, weights)
+    if idle and len(scored) > 1:
         warnings.warn(
             f"The components {idle} do not vary over the {len(scored)} candidates and add 0 to "
             "each of them; the order rests on the others.",
             UserWarning,
             stacklevel=3,
         )
-    results |= raw | {f"normalized_{name}": values for name, values in normalized.items()}
     ok = np.array([not r["error"] for r in records])
-    total = sum(weights[name] * normalized[name] for name in names)
     results["score"][ok] = total[ok]
+    resamples = None
+    if scored[0]["resamples"] is not None:
+        missing = np.full_like(scored[0]["resamples"][0][names[0]], np.nan)
+        drawn = {
+            name: np.column_stack(
+                [
+                    missing if r["error"] else r["resamples"][source == "absolute"][name]
+                    for r in records
+                ]
+            )
+            for name in names
+        }
+        resamples, replications = resampled_scores(drawn, sources, normalization, weights)
+        results |= describe_resamples(total, resamples, replications)
+    results |= raw | {f"normalized_{name}": values for name, values in normalized.items()}
     results["n_features"] = column(lambda r: r["n_features"])
     results["shrinkage"] = column(lambda r: r["shrinkage"])
     for name in (
@@ -577,191 +748,63 @@ def rank_records(
     ):
         results[name] = column(lambda r, name=name: r.get(name, np.nan))
     results["license"] = np.array([r.get("license", "") for r in records], dtype=object)
+    others = list(scored[0]["others"])
+    for name in others:
+        results |= _beside(records, name, normalization, weights)
+    _report_missing(results, others)
+    if baseline is not None:
+        others.append("baseline")
+        known = [baseline.get(r["model"], np.nan) for r in records]
+        results["baseline"], results["baseline_rank"] = np.array(known), _ranks(np.array(known))
     results["error"] = np.array([r["error"] for r in records], dtype=object)
-
-    at_floor = results["shrinkage"][ok] <= SHRINKAGE_FLOOR
-    if at_floor.any() and (~at_floor).any() and normalization != "absolute":
-        warnings.warn(
-            "The candidates took different branches of the shrinkage rule: "
-            f"{at_floor.sum()} of {len(at_floor)} have features of so large a scale that their "
-            "scatter is not shrunk, the others have not, and their seli are not on one scale. "
-            "Score all with one value, such as NCTIScorer(shrinkage=0.1), or use "
-            'normalization="absolute".',
-            UserWarning,
-            stacklevel=3,
-        )
-    return Ranking(results, normalization=normalization, weights=weights)
-
-
-def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.ndarray, bool]:
-    """Normalise one component over the candidates; NaN marks those that have none.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_candidates,)
-        Raw values; larger is better.
-
-    normalization : {"minmax", "zscore", "rank"}
-        The rule.
-
-    name : str
-        Name of the component; "vc" goes to [-1, 0] where others go to [0, 1].
-
-    Returns
-    -------
-    normalized : ndarray of shape (n_candidates,)
-        Zero for all where the component does not vary.
-
-    varies : bool
-        Whether it does.
-    """
-    ok = np.isfinite(values)
-    out = np.full(len(values), np.nan)
-    valid = values[ok]
-    spread = np.ptp(valid)
-    if spread <= _NO_SPREAD * np.abs(valid).max():
-        out[ok] = 0.0
-        return out, False
-    if normalization == "zscore":
-        out[ok] = (valid - valid.mean()) / valid.std()
-        return out, True
-    if normalization == "rank":
-        # Mean of the ranks that ties share.
-        valid = (valid[:, None] > valid).sum(axis=1) + (valid[:, None] >= valid).sum(axis=1)
-        spread = np.ptp(valid)
-    out[ok] = (valid - valid.min()) / spread + _MINMAX_SHIFT.get(name, 0.0)
-    return out, True
-
-
-def ncti_scoring(estimator: Any, X: Any, y: ArrayLike) -> dict[str, float]:
-    """Components of a fitted pipeline that ends in NCTIScorer, for ``GridSearchCV``.
-
-    To be given as ``scoring``, together with ``refit=ncti_refit``. The features are computed
-    once for all components.
-
-    Parameters
-    ----------
-    estimator : Pipeline or NCTIScorer
-        A fitted pipeline whose last step is an :class:`NCTIScorer`, or that step alone.
-
-    X : array-like
-        Rows to score, as the first step of the pipeline takes them.
-
-    y : array-like of shape (n_samples,)
-        Their classes.
-
-    Returns
-    -------
-    components : dict of str to float
-        "seli", "ncc" and "vc", and "score", the score that needs no other candidate. Larger
-        is better for each.
-
-    Raises
-    ------
-    TypeError
-        If the last step is no NCTIScorer.
-
-    See Also
-    --------
-    ncti_refit : Picks the candidate with the largest summed normalised score.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from sklearn.decomposition import PCA
-    >>> from sklearn.model_selection import GridSearchCV
-    >>> from sklearn.pipeline import Pipeline
-    >>> from sklearn_ncti import NCTIScorer, ncti_refit, ncti_scoring
-    >>> X, y = load_digits(return_X_y=True)
-    >>> search = GridSearchCV(
-    ...     Pipeline([("backbone", PCA()), ("ncti", NCTIScorer())]),
-    ...     {"backbone__n_components": [2, 8, 32]},
-    ...     scoring=ncti_scoring,
-    ...     refit=ncti_refit,
-    ...     cv=3,
-    ... )
-    >>> search.fit(X, y).best_params_
-    {'backbone__n_components': 32}
-    """
-    steps = getattr(estimator, "steps", None)
-    scorer = estimator if steps is None else estimator[-1]
-    if not isinstance(scorer, NCTIScorer):
-        raise TypeError(
-            f"estimator must end in an NCTIScorer, got {type(scorer).__name__}: use "
-            "Pipeline([..., ('ncti', NCTIScorer())])."
-        )
-    features = X if steps is None or len(steps) == 1 else estimator[:-1].transform(X)
-    raw, absolute = scorer._measure_rows(features, y)
-    return {**raw, "score": sum(absolute.values())}
-
-
-def ncti_refit(
-    cv_results: Mapping[str, ArrayLike],
-    *,
-    normalization: str = "minmax",
-    weights: Mapping[str, float] | None = None,
-) -> int:
-    """Index of the candidate with the largest summed normalised score, for ``GridSearchCV``.
-
-    To be given as ``refit``, together with ``scoring=ncti_scoring``. The mean of each
-    component over the splits is normalised over the candidates, and the sum decides.
-
-    Parameters
-    ----------
-    cv_results : dict of str to array-like of shape (n_candidates,)
-        The ``cv_results_`` of a search that was scored with :func:`ncti_scoring`.
-
-    normalization : {"minmax", "zscore", "rank"}, default="minmax"
-        As in :func:`rank_features`; change it with :func:`functools.partial`. The sum of
-        the absolute parts needs no callable: it is ``refit="score"``.
-
-    weights : dict of str to float, default=None
-        As in :func:`rank_features`.
-
-    Returns
-    -------
-    best_index : int
-        Position of the best candidate. One whose fit or score failed is never the best.
-
-    Raises
-    ------
-    ValueError
-        If the results were not scored with :func:`ncti_scoring`, or all candidates failed.
-    """
-    allowed = tuple(name for name in NORMALIZATIONS if name != "absolute")
-    if normalization not in allowed:
-        raise ValueError(f"normalization must be one of {list(allowed)}, got {normalization!r}.")
-    columns = {name: cv_results.get(f"mean_test_{name}") for name in COMPONENTS}
-    if any(column is None for column in columns.values()):
-        raise ValueError(
-            "cv_results has no mean_test_seli, mean_test_ncc and mean_test_vc: pass "
-            "scoring=ncti_scoring together with refit=ncti_refit."
-        )
-    weights = check_weights(weights, COMPONENTS)
-    values = np.array([columns[name] for name in COMPONENTS], dtype=float)
-    ok = np.isfinite(values).all(axis=0)
-    if not ok.any():
-        raise ValueError("All candidates of the search failed: there is none to refit.")
-    values[:, ~ok] = np.nan
-    total = sum(
-        weights[name] * normalize(row, normalization, name)[0]
-        for name, row in zip(COMPONENTS, values, strict=True)
+    return Ranking(
+        results,
+        normalization=normalization,
+        weights=weights,
+        resamples=resamples,
+        scorers=others,
     )
-    return int(np.nanargmax(total))
 
 
-def _finite_values(mapping, argument: str) -> dict[str, float]:
-    """`mapping` as a non-empty dict of finite floats, or an error that names `argument`."""
-    if not isinstance(mapping, Mapping):
-        raise TypeError(
-            f"{argument} must be a dict of name to number, got {type(mapping).__name__}."
-        )
-    if not mapping:
-        raise ValueError(f"{argument} is empty.")
-    for name, value in mapping.items():
-        if not np.isfinite(value):
-            raise ValueError(f"{argument}[{name!r}] is {value}; it must be a finite number.")
-    return {name: float(value) for name, value in mapping.items()}
+def _beside(records, name, normalization, weights) -> dict[str, np.ndarray]:
+    """Columns of a scorer that does not rank: its values, their ranks, and errors."""
+    found = [{"error": "", **({} if r["error"] else r["others"][name])} for r in records]
+    values = np.full(len(records), np.nan)
+    source = "absolute" if normalization == "absolute" else "raw"
+    components = next((list(f[source]) for f in found if source in f), [])
+    if len(components) > 1:
+        # Several components are comparable only after what the ranking does with its own.
+        parts = {
+            part: np.array([f[source][part] if source in f else np.nan for f in found])
+            for part in components
+        }
+        values = summed(parts, normalization, {part: weights.get(part, 1.0) for part in parts})[0]
+    elif components:
+        (part,) = components
+        values = np.array([f[source][part] if source in f else np.nan for f in found])
+    return {
+        name: values,
+        f"{name}_rank": _ranks(values),
+        f"{name}_error": np.array([f["error"] for f in found], dtype=object),
+    }
+
+
+def _ranks(score: np.ndarray) -> np.ndarray:
+    """Ranks from 1 for the largest score; equal ones share the best, and NaN comes last."""
+    score = np.where(np.isnan(score), -np.inf, score)
+    return 1 + len(score) - np.searchsorted(np.sort(score), score, "right")
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Turn rows to columns; numbers become arrays of numbers, everything else of objects."""
+    columns = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        columns[name] = np.empty(len(values), dtype=object)
+        columns[name][:] = values
+        if all(isinstance(value, int | float) for value in values):
+            columns[name] = np.array(values)
+    return columns
 
 
 def _report_failures(records) -> None:
@@ -787,3 +830,19 @@ def _report_failures(records) -> None:
 
 def _listed(failed, text) -> str:
     return ", ".join(record["model"] for record in failed if record["traceback"] == text)
+
+
+def _report_missing(results, others) -> None:
+    """Warn once about the values that scorers beside the first do not have."""
+    missing = {name: int((results[f"{name}_error"] != "").sum()) for name in others}
+    parts = [
+        f"{name} for {count} candidate(s), first {next(filter(None, results[f'{name}_error']))}"
+        for name, count in missing.items()
+        if count
+    ]
+    if parts:
+        warnings.warn(
+            f"Some values of the scorers beside the first are missing: {'; '.join(parts)}",
+            FitFailedWarning,
+            stacklevel=4,
+        )

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from threading import Lock
@@ -19,7 +20,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, get_tags
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
@@ -29,19 +30,14 @@ from sklearn.utils.validation import (
     check_memory,
 )
 
+from ._base import BaseNCTI
 from ._callbacks import CallbackSupportMixin
+from ._normalization import NORMALIZATIONS, check_weights
 from ._optional import import_optional
-from ._ranking import (
-    NORMALIZATIONS,
-    attempt,
-    check_labels,
-    check_scorer,
-    check_weights,
-    component_names,
-    rank_records,
-    score_features,
-)
+from ._ranking import check_baseline, rank_records
+from ._resampling import check_resampling
 from ._scorer import NCTIScorer
+from ._scoring import attempt, check_labels, check_scorers, component_names, score_features
 from .backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
 from .backbones._base import _BaseBackbone, bad_images_text
 from .backbones._images import BadImageError, check_images
@@ -92,15 +88,30 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Items without a name of their own are named after the model or the class.
 
-    scorer : estimator, default=None
-        What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``. None
-        for ``NCTIScorer()``.
+    scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
+        What scores a feature matrix, as in :func:`rank_features`: the first of a list ranks,
+        the others are shown beside it. None for ``NCTIScorer()``.
+
+    cv : int, cross-validation splitter or iterable of splits, default=None
+        How rows are held out before they are measured: `cv` of the :class:`NCTIScorer` or
+        component that ranks. The cure for few rows. None leaves the scorer as it is.
 
     normalization : {"minmax", "zscore", "rank", "absolute"}, default="minmax"
         How components become comparable before they are added, see :func:`rank_features`.
 
     weights : dict of str to float, default=None
         Weight of components in the sum, by name; 1 for those that are not named.
+
+    n_resamples : int, default=0
+        How often rows are drawn anew, the same for all candidates, to say how sure the
+        ranking is; see :func:`rank_features`.
+
+    random_state : int, RandomState instance or None, default=None
+        What the drawn rows follow from.
+
+    baseline : dict of str to float, default=None
+        A number for candidates by name, such as published accuracies, that the ranking is
+        compared with.
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -203,9 +214,13 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "models": [list, tuple],
-        "scorer": [HasMethods(["fit", "score"]), None],
+        "scorer": [HasMethods(["fit", "score"]), list, tuple, None],
+        "cv": ["cv_object"],
         "normalization": [StrOptions(set(NORMALIZATIONS))],
         "weights": [Mapping, None],
+        "n_resamples": [Interval(Integral, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "baseline": [Mapping, None],
         "final_estimator": [HasMethods(["fit"]), None],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -220,8 +235,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         models: Sequence[Any],
         *,
         scorer: Any = None,
+        cv: Any = None,
         normalization: str = "minmax",
         weights: Mapping[str, float] | None = None,
+        n_resamples: int = 0,
+        random_state: Any = None,
+        baseline: Mapping[str, float] | None = None,
         final_estimator: Any = None,
         refit: bool = True,
         n_jobs: int | None = None,
@@ -232,8 +251,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     ):
         self.models = models
         self.scorer = scorer
+        self.cv = cv
         self.normalization = normalization
         self.weights = weights
+        self.n_resamples = n_resamples
+        self.random_state = random_state
+        self.baseline = baseline
         self.final_estimator = final_estimator
         self.refit = refit
         self.n_jobs = n_jobs
@@ -328,13 +351,17 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         y = check_labels(y)
         check_consistent_length(X, y)
         candidates = self._candidates()
-        scorer = check_scorer(self.scorer)
+        scorer, others = check_scorers(self.scorer)
+        scorer = _held_out(scorer, self.cv)
         check_weights(self.weights, component_names(scorer))
+        baseline = check_baseline(self.baseline, [name for name, _ in candidates])
+        resampling = check_resampling(self.n_resamples, self.random_state, scorer, y)
         # scikit-learn takes no path for a folder, only its name.
         named = isinstance(self.memory, os.PathLike)
         memory = check_memory(os.fspath(self.memory) if named else self.memory)
 
-        work = _Work(X, y, candidates, scorer, memory, self.on_bad_image)
+        score = partial(score_features, scorer=scorer, others=others, resampling=resampling)
+        work = _Work(X, y, candidates, score, memory, self.on_bad_image)
 
         context = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -345,6 +372,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             records,
             normalization=self.normalization,
             weights=self.weights,
+            baseline=baseline,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results
@@ -603,6 +631,17 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "ranking_")
 
+    # scikit-learn has two ways to a notebook and makes the diagram anew in each.
+    def _repr_html_inner(self):
+        bundle = self._repr_mimebundle_()
+        return bundle["text/html"]
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle and hasattr(self, "ranking_"):
+            bundle["text/html"] += self.ranking_._repr_html_()
+        return bundle
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
@@ -627,6 +666,18 @@ def _is_pair(item) -> bool:
     return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
+def _held_out(scorer, cv):
+    """Return `scorer` so that it measures rows held out by `cv`, as it is for None."""
+    if cv is None:
+        return scorer
+    if not isinstance(scorer, BaseNCTI):
+        raise ValueError(
+            f"cv={cv!r} needs NCTIScorer or one of its components as the scorer that ranks, got "
+            f"{scorer!r}. Use cv=None."
+        )
+    return clone(scorer).set_params(cv=cv)
+
+
 def _is_torch_module(model) -> bool:
     # A module can only have been made where torch is imported already.
     torch = sys.modules.get("torch")
@@ -648,10 +699,10 @@ def _default_name(transformer) -> str:
 class _Work:
     """What all candidates of one fit work on, and how."""
 
-    def __init__(self, X, y, candidates, scorer, memory, on_bad_image):
+    def __init__(self, X, y, candidates, score, memory, on_bad_image):
         self.X = self.X_kept = X
         self.y = self.y_kept = y
-        self.scorer = scorer
+        self.score = score
         self.memory = memory
         self.on_bad_image = on_bad_image
         self.images = self.store = self.images_identity = None
@@ -769,7 +820,7 @@ def _extract_and_score(model, work, prepared, keep):
             f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
             "candidates must be scored on the same rows."
         )
-    return {"extract_time": extract_time, **facts, **score_features(features, y, work.scorer)}
+    return {"extract_time": extract_time, **facts, **work.score(features, y)}
 
 
 def _extract(model, work, prepared, keep=False):
@@ -819,7 +870,7 @@ def _image_features(model, work, prepared, keep):
             keep
             and work.store is None
             and network.device.type == "cuda"
-            and isinstance(work.scorer, NCTIScorer)
+            and isinstance(work.score.keywords["scorer"], NCTIScorer)
         )
         extraction = model._extract(prepared, on_bad_image=work.on_bad_image, keep=on_device)
         facts = {

@@ -11,13 +11,14 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer, NearestCenterClassifier, rank_features
+from sklearn_ncti.companions import HScore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The candidates took different branches")
 
@@ -365,8 +366,8 @@ def test_bad_arguments(data):
         fit([3])
     with pytest.raises(ValueError, match="'normalization' parameter"):
         fit(CANDIDATES, normalization="softmax")
-    with pytest.raises(TypeError, match=r"LogisticRegression.score needs \['X', 'y'\]"):
-        fit(CANDIDATES, scorer=LogisticRegression())
+    with pytest.raises(TypeError, match=r"Ridge.score needs \['X', 'y'\]"):
+        fit(CANDIDATES, scorer=Ridge())
     # Before any feature is extracted.
     with pytest.raises(ValueError, match="unknown components"):
         fit([("broken", Broken())], weights={"logme": 1.0})
@@ -378,3 +379,55 @@ def test_bad_arguments(data):
         ModelSelector(CANDIDATES).fit(X, X[:, 0])
     with pytest.raises(ValueError, match="requires y to be passed"):
         ModelSelector(CANDIDATES).fit(X, None)
+
+
+@pytest.fixture
+def in_hand(data):
+    """The features of CANDIDATES, as `rank_features` takes them."""
+    X, y = data
+    return {name: clone(model).fit_transform(X, y) for name, model in CANDIDATES}, y
+
+
+def assert_same_table(results, expected):
+    for name, column in expected.items():
+        if name.endswith("_time") or name in ("images_per_second", "n_parameters"):
+            continue
+        if column.dtype == object:
+            assert results[name].tolist() == column.tolist()
+        else:
+            np.testing.assert_allclose(results[name], column, err_msg=name)
+
+
+def test_rows_that_are_held_out(data, in_hand):
+    selector = ModelSelector(CANDIDATES, cv=5, refit=False).fit(*data)
+    assert_same_table(selector.results_, rank_features(*in_hand, scorer=NCTIScorer(cv=5)).results)
+    plain = ModelSelector(CANDIDATES, refit=False).fit(*data)
+    assert (selector.results_["ncc"] < plain.results_["ncc"]).all()
+    scorer = NearestCenterClassifier(cv=3)
+    crossed = ModelSelector(CANDIDATES, scorer=scorer, cv=5, refit=False).fit(*data)
+    np.testing.assert_allclose(
+        crossed.results_["nearestcenterclassifier"], selector.results_["ncc"]
+    )
+    assert scorer.cv == 3
+    with pytest.raises(ValueError, match="cv=5 needs NCTIScorer or one of its components"):
+        ModelSelector(CANDIDATES, scorer=LogisticRegression(), cv=5).fit(*data)
+
+
+def test_resamples_baseline_and_other_scorers(data, in_hand):
+    names = [name for name, _ in CANDIDATES]
+    more = {
+        "scorer": [NCTIScorer(shrinkage=0.1), HScore(), ("probe", LogisticRegression(max_iter=5000))],
+        "baseline": {names[0]: 0.5, names[1]: 0.7, "unknown": 0.1},
+        "n_resamples": 80,
+        "random_state": 3,
+    }
+    selector = ModelSelector(CANDIDATES, refit=False, **more).fit(*data)
+    expected = rank_features(*in_hand, **more).results
+    assert {"score_low", "best_probability", "hscore", "probe", "baseline"} <= set(expected)
+    assert_same_table(selector.results_, expected)
+    in_processes = ModelSelector(CANDIDATES, refit=False, n_jobs=2, **more).fit(*data)
+    assert_same_table(in_processes.results_, expected)
+    with pytest.raises(ValueError, match="baseline has none of the candidates"):
+        ModelSelector(CANDIDATES, baseline={"unknown": 1.0}).fit(*data)
+    with pytest.raises(ValueError, match="'n_resamples' parameter"):
+        ModelSelector(CANDIDATES, n_resamples=-1).fit(*data)

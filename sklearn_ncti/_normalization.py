@@ -1,0 +1,128 @@
+"""Floor 4: how components of many candidates become comparable and are added."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+NORMALIZATIONS = ("minmax", "zscore", "rank", "absolute")
+
+# The paper scales the variability to [-1, 0] and the other two to [0, 1]. The shift is the
+# same for all candidates and so never changes the order.
+_MINMAX_SHIFT = {"vc": -1.0}
+
+#: A spread this small beside the values themselves is rounding, not a difference.
+NO_SPREAD = 1e-9
+
+
+def check_normalization(normalization: str) -> None:
+    """Raise a ValueError unless `normalization` is a known one."""
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f"normalization must be one of {list(NORMALIZATIONS)}, got {normalization!r}."
+        )
+
+
+def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
+    """Return the weight of every component in `names`, 1 where `weights` names none."""
+    given = {} if weights is None else finite_values(weights, "weights")
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"weights has unknown components {unknown}; known are {list(names)}.")
+    out = {name: given.get(name, 1.0) for name in names}
+    if min(out.values()) < 0 or max(out.values()) == 0:
+        raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
+    return out
+
+
+def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.ndarray, bool]:
+    """Normalise one component over the candidates; NaN marks those that have none.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_candidates,)
+        Raw values; larger is better.
+
+    normalization : {"minmax", "zscore", "rank"}
+        The rule.
+
+    name : str
+        Name of the component; "vc" goes to [-1, 0] where others go to [0, 1].
+
+    Returns
+    -------
+    normalized : ndarray of shape (n_candidates,)
+        Zero for all where the component does not vary.
+
+    varies : bool
+        Whether it does.
+    """
+    ok = np.isfinite(values)
+    out = np.full(len(values), np.nan)
+    valid = values[ok]
+    spread = np.ptp(valid)
+    if spread <= NO_SPREAD * np.abs(valid).max():
+        out[ok] = 0.0
+        return out, False
+    if normalization == "zscore":
+        out[ok] = (valid - valid.mean()) / valid.std()
+        return out, True
+    if normalization == "rank":
+        # Mean of the ranks that ties share.
+        rising, tie = np.sort(valid), NO_SPREAD * np.abs(valid).max()
+        below = np.searchsorted(rising, valid - tie, "left")
+        valid = below + np.searchsorted(rising, valid + tie, "right")
+        spread = np.ptp(valid)
+    out[ok] = (valid - valid.min()) / spread + _MINMAX_SHIFT.get(name, 0.0)
+    return out, True
+
+
+def summed(
+    components: Mapping[str, np.ndarray], normalization: str, weights: Mapping[str, float]
+) -> tuple[np.ndarray, dict[str, np.ndarray], list[str]]:
+    """Normalise components over the candidates and add them.
+
+    Parameters
+    ----------
+    components : dict of str to ndarray of shape (n_candidates,)
+        Values of each component; larger is better, NaN for a candidate that has none. For
+        "absolute", the parts that need no normalisation.
+
+    normalization : {"minmax", "zscore", "rank", "absolute"}
+        The rule.
+
+    weights : dict of str to float
+        Weight of every component in the sum.
+
+    Returns
+    -------
+    total : ndarray of shape (n_candidates,)
+        The weighted sum.
+
+    normalized : dict of str to ndarray of shape (n_candidates,)
+        What is added, before it is weighted.
+
+    idle : list of str
+        Components that do not vary over the candidates, and add 0.
+    """
+    normalized, idle = {}, []
+    for name, values in components.items():
+        if normalization != "absolute":
+            values, varies = normalize(values, normalization, name)
+            idle += [] if varies else [name]
+        normalized[name] = values
+    total = sum(weights[name] * values for name, values in normalized.items())
+    return total, normalized, idle
+
+
+def finite_values(mapping, argument: str) -> dict[str, float]:
+    """`mapping` as a non-empty dict of finite floats, or an error that names `argument`."""
+    if not isinstance(mapping, Mapping):
+        raise TypeError(
+            f"{argument} must be a dict of name to number, got {type(mapping).__name__}."
+        )
+    if not mapping:
+        raise ValueError(f"{argument} is empty.")
+    for name, value in mapping.items():
+        if not np.isfinite(value):
+            raise ValueError(f"{argument}[{name!r}] is {value}; it must be a finite number.")
+    return {name: float(value) for name, value in mapping.items()}

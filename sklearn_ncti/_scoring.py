@@ -1,0 +1,272 @@
+"""Floor 4: one candidate's features to the record that a ranking is made of."""
+
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _check_y
+
+from ._arrays import to_host
+from ._base import COMPONENTS, encode_labels
+from ._resampling import (
+    Resampling,
+    can_resample_projection,
+    resampled_projection,
+    stacked,
+)
+from ._scorer import NCTIScorer
+
+# Columns of results that do not come from scorers beside the first.
+_RESERVED = {
+    *COMPONENTS,
+    *(f"normalized_{name}" for name in COMPONENTS),
+    *("model", "rank", "score", "score_low", "score_high", "rank_low", "rank_high"),
+    *("best_probability", "group", "n_features", "shrinkage", "extract_time", "score_time"),
+    *("images_per_second", "decode_time", "device_time", "n_parameters", "license"),
+    *("baseline", "baseline_rank", "error"),
+}
+
+#: Folds in which a classifier is scored.
+_N_FOLDS = 5
+
+
+def check_labels(labels: ArrayLike) -> np.ndarray:
+    """Return `labels` as a vector of at least two classes, or raise a ValueError."""
+    labels = _check_y(labels)
+    encode_labels(labels)
+    return labels
+
+
+def check_scorer(scorer: Any) -> Any:
+    """Return what scores a feature matrix, NCTIScorer() for None, or raise a TypeError.
+
+    That is an estimator with ``fit(X, y)`` and ``score()``, or any classifier.
+    """
+    if scorer is None:
+        return NCTIScorer()
+    if not (hasattr(scorer, "fit") and hasattr(scorer, "score")):
+        raise TypeError(f"scorer must have fit(X, y) and score(), got {scorer!r}.")
+    needed = _needed(scorer)
+    if needed and (isinstance(scorer, type) or not is_classifier(scorer)):
+        raise TypeError(
+            f"scorer must be a classifier, or have a score() that works without arguments on "
+            f"the fitted rows; {getattr(scorer, '__name__', type(scorer).__name__)}.score needs "
+            f"{needed}. Use an instance of NCTIScorer, of one of its components or of a "
+            "companion, or an estimator with the same contract."
+        )
+    return scorer
+
+
+def _needed(scorer) -> list[str]:
+    """Arguments without which ``scorer.score`` does not work."""
+    return [
+        name
+        for name, parameter in signature(scorer.score).parameters.items()
+        if parameter.default is Parameter.empty
+        and parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    ]
+
+
+def check_scorers(scorer: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the scorer that ranks, and by name those that are shown beside it.
+
+    Parameters
+    ----------
+    scorer : None, estimator, or list of estimators and (name, estimator) pairs
+        The first of a list ranks.
+
+    Returns
+    -------
+    first : estimator
+        What ranks.
+
+    others : dict of str to estimator
+        The others. One without a name gets that of its class in lower case, numbered where
+        there are several.
+
+    Raises
+    ------
+    TypeError
+        If one of them cannot score.
+
+    ValueError
+        If the list is empty, or two have one name.
+    """
+    if not isinstance(scorer, list | tuple):
+        return check_scorer(scorer), {}
+    if not scorer:
+        raise ValueError("scorer is an empty list: give at least 1, or None for NCTIScorer().")
+    pairs = [item if _is_pair(item) else (None, item) for item in scorer]
+    checked = [(name, check_scorer(item)) for name, item in pairs]
+    total = Counter(_class_name(item) for name, item in checked if name is None)
+    seen: Counter[str] = Counter()
+    named = []
+    for name, item in checked:
+        if name is None:
+            name = _class_name(item)
+            seen[name] += 1
+            name += f"-{seen[name]}" if total[name] > 1 else ""
+        named.append((name, item))
+    (_, first), *others = named
+    reserved = [name for name, _ in others if name in _RESERVED]
+    if reserved:
+        raise ValueError(
+            f"scorer has the names {reserved}, which are columns of the results already; choose "
+            "others."
+        )
+    repeated = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"scorer has more than one named {repeated}; give each a name of its own with a "
+            "(name, scorer) pair."
+        )
+    return first, dict(others)
+
+
+def _is_pair(item) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _class_name(scorer) -> str:
+    return type(scorer).__name__.lower()
+
+
+def component_names(scorer: Any) -> tuple[str, ...]:
+    """Names of the components that a scorer will give."""
+    return COMPONENTS if isinstance(scorer, NCTIScorer) else (_class_name(scorer),)
+
+
+def attempt(function, *args) -> dict[str, Any]:
+    """Call `function`, which returns a record; a failure becomes a record of its error."""
+    try:
+        return {"error": "", **function(*args)}
+    except Exception as exc:
+        return {
+            "error": f"{type(exc).__name__}: {exc}",
+            "error_type": type(exc),
+            "traceback": traceback.format_exc(),
+        }
+
+
+def score_features(
+    X: ArrayLike,
+    y: np.ndarray,
+    scorer: Any,
+    others: Mapping[str, Any] | None = None,
+    resampling: Resampling | None = None,
+) -> dict[str, Any]:
+    """Score one feature matrix and return the record that `rank_records` takes.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Features.
+
+    y : ndarray of shape (n_samples,)
+        Class of each row.
+
+    scorer : estimator
+        What ranks, as `check_scorer` returned it.
+
+    others : dict of str to estimator, default=None
+        What is shown beside it. Where one of them fails, its value is missing.
+
+    resampling : Resampling, default=None
+        How the rows are drawn anew for `scorer`; None for not at all.
+
+    Returns
+    -------
+    record : dict
+        "raw" and "absolute" components, "n_features", "shrinkage" and "score_time" of
+        `scorer`; its "resamples", raw and absolute, or None; and in "others" the same
+        components, or an error, of each of the others.
+
+    Raises
+    ------
+    ValueError
+        If `scorer` fails, or a component is not finite.
+    """
+    start = time.perf_counter()
+    in_basis = resampling is not None and can_resample_projection(scorer)
+    fitted, raw, absolute = _scored(X, y, scorer, keeps_projection=in_basis)
+    score_time = time.perf_counter() - start
+    resamples = None
+    if in_basis:
+        resamples = resampled_projection(fitted, resampling)
+        if not isinstance(scorer, NCTIScorer):
+            (values,) = resamples[0].values()
+            resamples = ({_class_name(scorer): values},) * 2
+    elif resampling is not None:
+        resamples = _resampled_fits(X, y, scorer, resampling)
+    return {
+        "raw": raw,
+        "absolute": absolute,
+        "n_features": np.shape(X)[1],
+        "shrinkage": getattr(fitted, "shrinkage_", np.nan),
+        "score_time": score_time,
+        "resamples": resamples,
+        "others": {
+            name: attempt(_score_beside, X, y, other) for name, other in (others or {}).items()
+        },
+    }
+
+
+def _resampled_fits(X, y, scorer, resampling):
+    """Raw and absolute components of any scorer, fitted to every draw of rows anew."""
+    X, codes = to_host(X), encode_labels(y)[1]
+    order = np.argsort(codes, kind="stable")
+    found = []
+    with warnings.catch_warnings():
+        # What there is to warn of was said when all rows were fitted.
+        warnings.simplefilter("ignore")
+        for weights in resampling.draws(codes):
+            rows = np.repeat(order, weights)
+            found.append(_scored(_safe_indexing(X, rows), y[rows], scorer)[1:])
+    return stacked(found)
+
+
+def _score_beside(X, y, scorer):
+    _, raw, absolute = _scored(to_host(X), y, scorer)
+    return {"raw": raw, "absolute": absolute}
+
+
+def _scored(X, y, scorer, keeps_projection=False):
+    """Fitted clone of a scorer, and its components, raw and absolute."""
+    fitted = clone(scorer)
+    if _needed(scorer):
+        raw = absolute = {_class_name(scorer): _cross_validated(fitted, to_host(X), y)}
+    else:
+        if keeps_projection:
+            fitted._keeps_projection = True
+        fitted.fit(X, y)
+        if isinstance(fitted, NCTIScorer):
+            raw = fitted.component_scores()
+            absolute = fitted.component_scores(absolute=True)
+        else:
+            raw = absolute = {_class_name(scorer): float(fitted.score())}
+    for name, value in raw.items():
+        if not np.isfinite(value):
+            raise ValueError(f"component {name} is {value}.")
+    return fitted, raw, absolute
+
+
+def _cross_validated(classifier, X, y) -> float:
+    """Mean score of a classifier over stratified folds, as many as the classes have rows for."""
+    least = int(np.unique(y, return_counts=True)[1].min())
+    if least < 2:
+        raise ValueError(
+            f"{type(classifier).__name__} is scored by cross-validation, but a class has 1 row: "
+            "at least 2 of every class are needed."
+        )
+    folds = StratifiedKFold(min(_N_FOLDS, least))
+    scores = cross_val_score(classifier, X, y, cv=folds, error_score="raise")
+    return float(scores.mean())

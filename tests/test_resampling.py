@@ -1,0 +1,318 @@
+"""Intervals, ranks, ties and groups from resampled rows."""
+
+import pickle
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from helpers import make_problem
+from sklearn.exceptions import FitFailedWarning
+from sklearn.neighbors import KNeighborsClassifier
+
+from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, SELIGeometry, rank_features
+from sklearn_ncti._base import encode_labels
+from sklearn_ncti._discriminant import fit_discriminant
+from sklearn_ncti._moments import class_moments
+from sklearn_ncti._resampling import (
+    Resampling,
+    describe_resamples,
+    resampled_projection,
+    resampled_scores,
+)
+from sklearn_ncti.companions import LogME
+
+
+def keep(scorer, X, y):
+    scorer._keeps_projection = True
+    return scorer.fit(X, y)
+
+
+def noisy_views(n=300, n_classes=4, d=20, seed=0):
+    """Candidates of falling quality, and the labels."""
+    X, y = make_problem(n=n, d=d, n_classes=n_classes, spread=1.0, scale=3.0, seed=seed)
+    noise = np.random.default_rng(seed + 1).normal(size=X.shape)
+    return {f"noise {a}": X + 3 * a * noise for a in (0.2, 0.0, 1.0, 0.5)}, y
+
+
+def test_as_many_rows_of_each_class_are_drawn_as_it_has():
+    y = np.repeat([0, 1, 2], [3, 50, 200])
+    draws = np.array(list(Resampling(400, seed=0).draws(np.random.default_rng(0).permutation(y))))
+    assert draws.shape == (400, 253)
+    for c, n in enumerate((3, 50, 200)):
+        part = draws[:, y == c]
+        assert (part.sum(axis=1) == n).all()
+        # Counts of n draws from n rows: mean 1 and variance 1 - 1 / n.
+        assert part.var() == pytest.approx(1 - 1 / n, abs=0.05)
+        np.testing.assert_allclose(part.mean(axis=0), 1, atol=0.3)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
+@pytest.mark.parametrize("counts", [[60, 60, 60], [4, 9, 30, 200], [3] * 40])
+def test_weights_are_repeated_rows(scale, counts):
+    """Components from weighted moments are those of the drawn rows, written out."""
+    X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
+    n_classes = len(counts)
+    few = len(y) < 5 * (12 + n_classes)
+    with pytest.warns(UserWarning, match="rows are few") if few else nullcontext():
+        fitted = keep(NCTIScorer(), X, y)
+    raw, absolute = resampled_projection(fitted, Resampling(5, seed=3))
+    projection, codes = fitted._projection
+    order = np.argsort(codes, kind="stable")
+    for i, weights in enumerate(Resampling(5, seed=3).draws(codes)):
+        rows = np.repeat(order, weights)
+        H, labels = projection.H[rows], codes[rows]
+        # About the mean of the drawn rows, which moves them and nothing else.
+        H = H - H.mean(axis=0)
+        fitted._discriminant = fit_discriminant(
+            projection.basis,
+            class_moments(H, labels, n_classes),
+            shrinkage=fitted.shrinkage_,
+            n_dims=12,
+        )
+        expected = fitted._measure(None, H, labels)
+        for found, wanted in zip((raw, absolute), expected, strict=True):
+            assert set(found) == {"seli", "ncc", "vc"}
+            for name, value in wanted.items():
+                assert found[name][i] == pytest.approx(value, rel=1e-7)
+
+
+def test_collapsed_classes_do_not_move():
+    y = np.arange(60) % 3
+    X = 10 * np.eye(3)[y]
+    raw, _ = resampled_projection(keep(NCTIScorer(n_components=3), X, y), Resampling(4, seed=0))
+    assert (raw["ncc"] == 1).all()
+    np.testing.assert_allclose(raw["vc"], raw["vc"][0], rtol=1e-12)
+
+
+def test_columns_of_the_results():
+    features, y = noisy_views()
+    ranking = rank_features(features, y, n_resamples=100, random_state=0)
+    results = ranking.results
+    assert ranking.resamples.shape == (100, 4)
+    assert (results["score_low"] <= results["score"]).all()
+    assert (results["score"] <= results["score_high"]).all()
+    assert results["best_probability"].sum() == pytest.approx(1)
+    assert results["rank_low"].tolist() == results["rank_high"].tolist() == [2, 1, 4, 3]
+    assert results["group"].tolist() == [2, 1, 4, 3]
+    # The scores themselves are those without resampling.
+    np.testing.assert_array_equal(results["score"], rank_features(features, y).results["score"])
+    assert rank_features(features, y).resamples is None
+    np.testing.assert_allclose(
+        results["score_low"], np.quantile(ranking.resamples, 0.025, axis=0), atol=1e-12
+    )
+
+
+def test_random_state():
+    features, y = noisy_views()
+
+    def drawn(random_state):
+        return rank_features(features, y, n_resamples=50, random_state=random_state).resamples
+
+    np.testing.assert_array_equal(drawn(0), drawn(0))
+    np.testing.assert_array_equal(drawn(0), drawn(np.random.RandomState(0)))
+    assert not np.array_equal(drawn(0), drawn(1))
+
+
+def test_the_same_rows_are_drawn_for_all_candidates():
+    """Another pool, another order: the candidate's own components move alike."""
+    features, y = noisy_views()
+    two = {name: features[name] for name in ("noise 0.5", "noise 0.0")}
+    options = {"n_resamples": 50, "random_state": 0, "normalization": "absolute"}
+    all_, some = (rank_features(f, y, **options).resamples for f in (features, two))
+    np.testing.assert_array_equal(all_[:, [3, 1]], some)
+
+
+def test_spread_is_that_of_rows_drawn_from_the_population():
+    def scores(seed, **options):
+        whole, labels = noisy_views(n=40_000, d=10, seed=0)
+        chosen = np.random.default_rng(seed).choice(len(labels), 400, replace=False)
+        return rank_features(
+            {name: X[chosen] for name, X in whole.items()},
+            labels[chosen],
+            normalization="absolute",
+            **options,
+        )
+
+    truth = np.std([scores(seed).results["score"] for seed in range(40)], axis=0)
+    found = scores(99, n_resamples=100, random_state=0).resamples.std(axis=0)
+    np.testing.assert_allclose(found, truth, rtol=0.45)
+
+
+def test_resamples_are_centred_at_what_was_observed():
+    rng = np.random.default_rng(0)
+    drawn = {"a": rng.normal(size=(500, 3)) + 7.0, "b": rng.normal(size=(500, 3))}
+    observed = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([0.0, 0.0, np.nan])}
+    weights = {"a": 1.0, "b": 2.0}
+    scores, replications = resampled_scores(drawn, observed, "absolute", weights)
+    np.testing.assert_allclose(scores.mean(axis=0), [1, 2, np.nan])
+    errors = drawn["a"] - drawn["a"].mean(axis=0) + 2 * (drawn["b"] - drawn["b"].mean(axis=0))
+    np.testing.assert_allclose(scores[:, 0], 1 + errors[:, 0])
+    # Two independent errors instead of one.
+    ratio = replications[:, :2].var(axis=0) / scores[:, :2].var(axis=0)
+    np.testing.assert_allclose(ratio, 2, rtol=0.2)
+
+
+def test_identical_candidates_are_tied():
+    features, y = noisy_views()
+    X = features["noise 0.2"]
+    order = np.random.default_rng(0).permutation(X.shape[1])
+    pool = {"a": X, "same": X.copy(), "columns in another order": X[:, order]}
+    pool |= {"worse": features["noise 1.0"]}
+    for normalization in ("minmax", "zscore", "rank", "absolute"):
+        options = {"normalization": normalization, "n_resamples": 50, "random_state": 0}
+        results = rank_features(pool, y, **options).results
+        np.testing.assert_allclose(results["best_probability"], [1 / 3] * 3 + [0])
+        assert results["group"].tolist() == [1, 1, 1, 2]
+        assert results["rank_high"].tolist() == [1, 1, 1, 4]
+
+
+def test_a_pool_of_identical_candidates():
+    features, y = noisy_views()
+    X = features["noise 0.2"]
+    with pytest.warns(UserWarning, match="do not vary"):
+        ranking = rank_features({"a": X, "b": X[:, ::-1]}, y, n_resamples=50, random_state=0)
+    assert ranking.results["best_probability"].tolist() == [0.5, 0.5]
+    assert ranking.results["group"].tolist() == [1, 1]
+    assert (ranking.resamples == 0).all()
+    absolute = {"normalization": "absolute", "n_resamples": 50, "random_state": 0}
+    tied = rank_features({"a": X, "b": X[:, ::-1]}, y, **absolute)
+    assert tied.results["best_probability"].tolist() == [0.5, 0.5]
+    assert tied.results["group"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("normalization", ["minmax", "absolute"])
+def test_a_noisy_copy_is_not_called_the_best(normalization):
+    features, y = noisy_views()
+    rng = np.random.default_rng(5)
+    X = features["noise 0.0"]
+    for noise in (1e-6, 1e-3, 0.05):
+        pool = {"copy": X + noise * rng.normal(size=X.shape), **features}
+        options = {"normalization": normalization, "n_resamples": 60, "random_state": 0}
+        results = rank_features(pool, y, **options).results
+        assert results["best_probability"][0] <= 0.9
+
+
+def test_groups_have_all_pairs_apart_across_a_mark():
+    """A is above B by a hair, B above C by a hair, A above C always; D is far below."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(200, 1))
+    resamples = common + np.array([3.0, 2.0, 1.0, -9.0]) + 0.55 * rng.normal(size=(200, 4))
+    scores = np.array([3.0, 2.0, 1.0, -9.0])
+    found = describe_resamples(scores, resamples, resamples)
+    ahead = (resamples[:, :3, None] > resamples[:, None, :3]).mean(axis=0)
+    assert ahead[0, 1] < 0.97
+    assert ahead[1, 2] < 0.97
+    assert ahead[0, 2] > 0.98
+    assert found["group"].tolist() == [1, 1, 1, 2]
+    # Two of three that are apart, when the one between them is not there.
+    kept = [0, 2, 3]
+    found = describe_resamples(scores[kept], resamples[:, kept], resamples[:, kept])
+    assert found["group"].tolist() == [1, 2, 3]
+
+
+def test_few_resamples_tell_nothing_apart():
+    features, y = noisy_views()
+    with pytest.warns(UserWarning, match="n_resamples=10 are few: with less than 39"):
+        few = rank_features(features, y, n_resamples=10, random_state=0)
+    assert few.results["group"].tolist() == [1, 1, 1, 1]
+    assert "no part of the list can be told apart" in str(few)
+    enough = rank_features(features, y, n_resamples=39, random_state=0)
+    assert enough.results["group"].max() == 4
+
+
+def test_a_failed_candidate_has_no_interval():
+    features, y = noisy_views()
+    pool = {"broken": np.full_like(features["noise 0.0"], np.nan), **features}
+    options = {"n_resamples": 50, "random_state": 0}
+    with pytest.warns(FitFailedWarning):
+        ranking = rank_features(pool, y, **options)
+    without = rank_features(features, y, **options)
+    for name in ("score_low", "score_high", "best_probability", "rank_low", "group"):
+        np.testing.assert_array_equal(ranking.results[name][1:], without.results[name])
+    assert ranking.results["group"][0] == 0
+    assert np.isnan(ranking.results["score_low"][0])
+    assert np.isnan(ranking.resamples[:, 0]).all()
+
+
+def test_one_component_and_other_scorers():
+    features, y = noisy_views()
+    options = {"n_resamples": 50, "random_state": 0}
+    seli = rank_features(features, y, scorer=SELIGeometry(), **options)
+    # Nothing but a change of scale: the raw values under "absolute" are the component.
+    raw = rank_features(features, y, scorer=SELIGeometry(), normalization="absolute", **options)
+    fitted = keep(SELIGeometry(), features["noise 0.5"], y)
+    np.testing.assert_allclose(raw.resamples[:, 3].mean(), fitted.seli_)
+    assert seli.best == "noise 0.0"
+    # A companion is fitted anew to the rows that were drawn.
+    logme = rank_features(features, y, scorer=LogME(), normalization="absolute", **options)
+    codes = encode_labels(y)[1]
+    seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
+    order = np.argsort(codes, kind="stable")
+    by_hand = []
+    for weights in Resampling(50, seed).draws(codes):
+        rows = np.repeat(order, weights)
+        by_hand.append(LogME().fit(features["noise 0.5"][rows], y[rows]).score())
+    centred = by_hand - np.mean(by_hand) + logme.results["logme"][3]
+    np.testing.assert_allclose(logme.resamples[:, 3], centred, rtol=1e-10)
+
+
+def test_the_papers_variant_is_fitted_anew():
+    features, y = noisy_views(d=8)
+    scorer = NCTIScorer(variant="paper")
+    options = {"n_resamples": 40, "random_state": 0, "normalization": "absolute"}
+    paper = rank_features(features, y, scorer=scorer, **options)
+    assert paper.resamples.std(axis=0).min() > 0
+    assert paper.best == "noise 0.0"
+
+
+def test_labels_and_order_of_columns_do_not_matter():
+    features, y = noisy_views()
+    options = {"n_resamples": 40, "random_state": 0}
+    plain = rank_features(features, y, **options)
+    named = rank_features(features, np.array(["a", "b", "c", "d"])[y], **options)
+    np.testing.assert_array_equal(plain.resamples, named.resamples)
+
+
+def test_refused():
+    features, y = noisy_views()
+    lonely = y.copy()
+    lonely[0] = 9
+    with pytest.raises(ValueError, match=r"the class 9 has 1 row: at least 2 of every class"):
+        rank_features(features, lonely, n_resamples=50)
+    for wrong in (-1, 2.5, "many", True):
+        with pytest.raises(ValueError, match="n_resamples must be an integer of at least 0"):
+            rank_features(features, y, n_resamples=wrong)
+    with pytest.raises(ValueError, match=r"NCTIScorer has cv=3\. Use cv=None"):
+        rank_features(features, y, n_resamples=50, scorer=NCTIScorer(cv=3))
+    with pytest.raises(ValueError, match="KNeighborsClassifier is scored by cross-validation"):
+        rank_features(features, y, n_resamples=50, scorer=KNeighborsClassifier())
+    with pytest.raises(ValueError, match="'nope' cannot be used to seed"):
+        rank_features(features, y, n_resamples=50, random_state="nope")
+    # Without resampling none of that matters.
+    rank_features(features, y, scorer=NearestCenterClassifier(cv=3), n_resamples=0)
+
+
+def test_nothing_of_the_projection_stays_on_a_fitted_scorer():
+    X, y = make_problem(d=10)
+    scorer = NCTIScorer().fit(X, y)
+    assert not hasattr(scorer, "_projection")
+    assert len(pickle.dumps(scorer)) < 20_000
+
+
+def test_table_marks_groups_and_says_what_the_intervals_are():
+    features, y = noisy_views()
+    ranking = rank_features(features, y, n_resamples=100, random_state=0)
+    lines = str(ranking).splitlines()
+    assert "95%" in lines[0].split()
+    marks = [i for i, line in enumerate(lines) if set(line) == {"-"}]
+    assert marks == [2, 4, 6]
+    assert "95%: intervals of the score from 100 resamples of the rows" in str(ranking)
+    assert "probability of being the best: noise 0.0 1.00" in str(ranking)
+    assert max(map(len, lines)) <= 100
+    html = ranking._repr_html_()
+    assert html.count("<hr>") == 3
+    assert html.count("<tr>") == 1 + 4 + 3
+
+
+def test_a_ranking_of_totals_has_no_intervals():
+    assert Ranking.from_scores({"a": 1.0, "b": 0.0}).resamples is None

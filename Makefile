@@ -41,8 +41,11 @@ setup: .venv/.test-ready ## Make .venv with the package, everything optional, an
 .venv-oldest/.ready: pyproject.toml Makefile
 	$(call install,.venv-oldest,$(PYTHON_OLDEST),$(OLDEST) "pytest>=9" -e .)
 
+.venv/.docs-ready: .venv/.demo-ready
+	$(call install,.venv,$(PYTHON),-e ".[docs]")
+
 .venv-dev/.ready: pyproject.toml
-	$(call install,.venv-dev,$(PYTHON),-e ".[lint$(comma)docs]")
+	$(call install,.venv-dev,$(PYTHON),-e ".[lint]")
 
 test: test-newest test-oldest ## Run the whole suite, newest packages and then oldest
 
@@ -57,8 +60,8 @@ lint: .venv-dev/.ready ## Check style, format and spelling
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/codespell
 
-docs: .venv-dev/.ready ## Build the documentation into docs/_build/html
-	.venv-dev/bin/sphinx-build -W --keep-going docs docs/_build/html
+docs: .venv/.docs-ready ## Build the documentation into docs/_build/html, running the gallery
+	.venv/bin/sphinx-build -W --keep-going docs docs/_build/html
 
 demo: .venv/.demo-ready ## Rank the small bundled models; table here, figure in build/demo
 	.venv/bin/sklearn-ncti demo --output build/demo --force
@@ -66,5 +69,3 @@ demo: .venv/.demo-ready ## Rank the small bundled models; table here, figure in 
 clean: ## Remove what builds and tests leave; the .venv* folders stay
 	rm -rf build dist docs/_build docs/generated .pytest_cache .ruff_cache
 	find sklearn_ncti tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
-
-comma := ,

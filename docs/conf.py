@@ -1,6 +1,11 @@
 """Configuration of the Sphinx site; `make docs` builds it."""
 
+import os
 import re
+
+# The examples of the gallery run networks in this process: threads of OpenMP that wait should
+# sleep, or a build on a busy machine takes many times as long. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import sklearn_ncti
 
@@ -15,6 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
@@ -45,6 +51,22 @@ autodoc_default_options = {
         for method in ("fit", "predict", "predict_proba", "score", "transform")
     ),
 }
+# Beside what autosummary writes, where git and `make clean` look for neither.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "generated/gallery",
+    "abort_on_example_error": True,
+    "backreferences_dir": None,
+    "capture_repr": ("_repr_html_", "__repr__"),
+    # The return value of a plot is no output.
+    "ignore_repr_types": r"sklearn_ncti\._display|matplotlib",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 

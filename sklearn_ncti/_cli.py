@@ -22,10 +22,14 @@ import numpy as np
 from . import __version__
 from ._optional import import_optional
 from ._ranking import NORMALIZATIONS, Ranking, rank_features
+from ._report import ranking_report
 from ._scorer import NCTIScorer
 from ._selector import ModelSelector
 from .backbones import TimmBackbone, expand_model_names
 from .datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
+
+# Options that name files to write.
+_OUTPUTS = ("json", "csv", "plot", "html")
 
 
 class UsageError(Exception):
@@ -168,6 +172,9 @@ def _make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave out images that cannot be read, instead of stopping at the first",
     )
+    rank.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a report with pictures, as one file"
+    )
     rank.set_defaults(run=_rank)
 
     score = commands.add_parser(
@@ -243,6 +250,7 @@ def _rank(args) -> tuple[Ranking, dict[str, Any], str]:
     )
     sys.stderr.write(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes\n")
     ranking = selector.fit(paths, labels).ranking_
+    args.images = paths, labels
     facts = {
         "n_rows": len(paths) - selector.n_skipped_images_,
         "n_skipped_images": selector.n_skipped_images_,
@@ -335,7 +343,7 @@ def _load_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_outputs(args) -> None:
     """Refuse before the work what could not be written after it."""
-    paths = [path for path in (args.json, args.csv, args.plot) if path is not None]
+    paths = _outputs(args)
     for path in paths:
         if path.exists() and not args.force:
             raise UsageError(f"{path} exists; name another file, or overwrite it with --force")
@@ -343,8 +351,13 @@ def _check_outputs(args) -> None:
             raise UsageError(f"the folder of {path} does not exist")
         if paths.count(path) > 1:
             raise UsageError(f"{path} is named for more than one output")
-    if args.plot is not None:
+    if args.plot is not None or getattr(args, "html", None) is not None:
         import_optional("matplotlib", extra="plot")
+
+
+def _outputs(args) -> list[Path]:
+    """List the files that were asked for; not every command has all the options."""
+    return [path for path in (getattr(args, name, None) for name in _OUTPUTS) if path is not None]
 
 
 def _write_outputs(args, ranking: Ranking, facts: dict[str, Any]) -> None:
@@ -372,9 +385,19 @@ def _write_outputs(args, ranking: Ranking, facts: dict[str, Any]) -> None:
     if args.plot is not None:
         figure = ranking.plot().figure_
         figure.savefig(args.plot, dpi=150, bbox_inches="tight")
-    for path in (args.json, args.csv, args.plot):
-        if path is not None:
-            sys.stderr.write(f"wrote {path}\n")
+    if getattr(args, "html", None) is not None:
+        # Options as they were used; where things were written is no setting.
+        names = set(vars(args)) - {"command", "run", "images", "force", *_OUTPUTS}
+        text = ranking_report(
+            ranking,
+            *args.images,
+            settings={name: getattr(args, name) for name in sorted(names)},
+            n_skipped=facts["n_skipped_images"],
+        )
+        with args.html.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    for path in _outputs(args):
+        sys.stderr.write(f"wrote {path}\n")
 
 
 def _plain(value: Any) -> Any:

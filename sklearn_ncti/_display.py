@@ -297,8 +297,9 @@ class RankingDisplay:
             "pareto" draws scores against costs, and the frontier of candidates that no other
             beats in both. "agreement" draws known accuracies against scores, with the rank
             correlations in the title. "geometry" draws rows in the first two discriminant
-            coordinates, in units of the spread within classes, and the class centers: the
-            smaller the clouds beside the distances of the centers, the nearer to collapse.
+            coordinates, whose unit is the (shrunk) spread within classes, and the class
+            centers: the smaller the clouds beside the distances of the centers, the nearer
+            to collapse.
 
         **kwargs : dict
             Style, passed to ``ax.barh`` for "components" and to ``ax.scatter`` for the
@@ -450,11 +451,11 @@ class RankingDisplay:
         mark = {"color": "white", "markeredgecolor": "black", "markersize": 8}
         ax.plot(*centers.T, "o", zorder=4, **mark)
         ax.set_title(_shortened(self.names[0]))
-        ax.set_xlabel("first discriminant coordinate (units of the spread within classes)")
+        ax.set_xlabel("first discriminant coordinate")
         if flat:
             ax.set_yticks(centers[:, 1], labels=[str(name) for name in classes])
         else:
-            ax.set_ylabel("second discriminant coordinate (same units)")
+            ax.set_ylabel("second discriminant coordinate")
             # The limits of axes that share theirs with others cannot follow the aspect.
             shared = len(ax.get_shared_x_axes().get_siblings(ax)) > 1
             ax.set_aspect("equal", adjustable="box" if shared else "datalim")

@@ -50,7 +50,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
         ).rstrip()
         for row in [header, *rows]
     ]
-    return "\n".join([*lines, *_notes(ranking)])
+    return "\n".join([*lines, *(line for note in notes(ranking) for line in _wrapped(note))])
 
 
 def as_html(ranking: Any) -> str:
@@ -63,7 +63,7 @@ def as_html(ranking: Any) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    foot = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(ranking))
+    foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes(ranking))
     return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
 
 
@@ -114,21 +114,21 @@ def _with_ranks(results, name) -> list[str]:
     ]
 
 
-def _notes(ranking) -> list[str]:
-    """Lines that stand below the table."""
-    notes = []
+def notes(ranking: Any) -> list[str]:
+    """Return what there is to say below the table of a ranking, one paragraph each."""
+    found = []
     if ranking.weights:
-        notes.append(_formula(ranking))
+        found.append(_formula(ranking))
     if ranking.resamples is not None:
-        notes += _of_resamples(ranking)
-    notes += _of_the_pool(ranking)
+        found += _of_resamples(ranking)
+    found += _of_the_pool(ranking)
     if ranking.scorers:
-        notes += _of_scorers(ranking)
+        found += _of_scorers(ranking)
     results = ranking.results
     for i in ranking._order:
         if results["error"][i]:
-            notes.append(f"failed: {results['model'][i]}: {results['error'][i].splitlines()[0]}")
-    return [line for note in notes for line in _wrapped(note)]
+            found.append(f"failed: {results['model'][i]}: {results['error'][i].splitlines()[0]}")
+    return found
 
 
 def _wrapped(note) -> list[str]:

@@ -61,4 +61,6 @@ def test_class_nuclear_norms():
     rng = np.random.default_rng(0)
     P, y = rng.random((30, 4)), rng.integers(0, 3, size=30)
     expected = [np.linalg.norm(P[y == c], "nuc") for c in range(3)]
-    np.testing.assert_allclose(class_nuclear_norms(lambda rows: rows, P, y, 4, 4)[0], [*expected, 0.0])
+    np.testing.assert_allclose(
+        class_nuclear_norms(lambda rows: rows, P, y, 4, 4)[0], [*expected, 0.0]
+    )

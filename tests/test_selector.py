@@ -416,7 +416,11 @@ def test_rows_that_are_held_out(data, in_hand):
 def test_resamples_baseline_and_other_scorers(data, in_hand):
     names = [name for name, _ in CANDIDATES]
     more = {
-        "scorer": [NCTIScorer(shrinkage=0.1), HScore(), ("probe", LogisticRegression(max_iter=5000))],
+        "scorer": [
+            NCTIScorer(shrinkage=0.1),
+            HScore(),
+            ("probe", LogisticRegression(max_iter=5000)),
+        ],
         "baseline": {names[0]: 0.5, names[1]: 0.7, "unknown": 0.1},
         "n_resamples": 80,
         "random_state": 3,

@@ -557,9 +557,9 @@ def test_features_of_a_gpu_are_scored_there(
     kinds = []
     score = _selector.score_features
 
-    def scoring(X, y, scorer):
+    def scoring(X, y, **how):
         kinds.append(type(X))
-        return score(np.asarray(X), y, scorer)
+        return score(np.asarray(X), y, **how)
 
     monkeypatch.setattr("sklearn_ncti.backbones._base.Network", Pretending)
     monkeypatch.setattr(TimmBackbone, "fit", fitted)

@@ -26,7 +26,6 @@ from ._resampling import check_resampling, describe_resamples, resampled_scores
 from ._scoring import (
     attempt,
     check_labels,
-    check_scorer,  # noqa: F401 - the selector takes it from here
     check_scorers,
     component_names,
     score_features,

@@ -31,7 +31,7 @@ from sklearn_ncti._agreement import order_agreement, regret
 from sklearn_ncti._normalization import NORMALIZATIONS
 from sklearn_ncti._ranking import rank_records
 from sklearn_ncti._scoring import attempt, score_features
-from sklearn_ncti.companions import GBC, NLEEP, PARC, SFDA, HScore, LogME, TransRate
+from sklearn_ncti.companions import GBC, NLEEP, PARC, SFDA, FaCe, HScore, LogME, TransRate
 
 # Those of several components are shown under every normalisation.
 SUMS = {"NCTI cv=5": NCTIScorer(cv=5), "NCTI shrinkage=0.1": NCTIScorer(shrinkage=0.1)}
@@ -39,6 +39,7 @@ OTHERS = {
     "LogME": LogME(),
     "HScore": HScore(),
     "GBC": GBC(),
+    "FaCe": FaCe(),
     "TransRate": TransRate(),
     "SFDA": SFDA(),
     "PARC": PARC(),

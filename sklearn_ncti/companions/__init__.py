@@ -3,6 +3,7 @@
 They share one contract, which is written down once, in ``_base.py``.
 """
 
+from ._face import FaCe
 from ._gbc import GBC
 from ._h_score import HScore
 from ._leep import LEEP
@@ -13,4 +14,4 @@ from ._parc import PARC
 from ._sfda import SFDA
 from ._transrate import TransRate
 
-__all__ = ["GBC", "LEEP", "NCE", "NLEEP", "PARC", "SFDA", "HScore", "LogME", "TransRate"]
+__all__ = ["GBC", "LEEP", "NCE", "NLEEP", "PARC", "SFDA", "FaCe", "HScore", "LogME", "TransRate"]

@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._discriminant import principal_basis
+from .._discriminant import PrincipalBasis, principal_basis
 from .._moments import class_moments
 from ._base import BaseCompanion, cross_products, one_hot
 
@@ -94,27 +94,63 @@ class GBC(BaseCompanion):
         self.covariance_type = covariance_type
 
     def _measure(self, X, y, n_classes):
-        counts = np.bincount(y)
-        if counts.min() < 2:
-            raise ValueError(
-                f"y has {int((counts < 2).sum())} of {n_classes} classes with 1 row, but a "
-                "Gaussian needs at least 2 rows of every class. Add rows to these classes, or "
-                "leave them out."
-            )
-        basis = principal_basis(X, min(self.n_components, *X.shape))
-        H = basis.project(X)[:, basis.variances > basis.noise]
-        means = class_moments(H, y, n_classes).means
-        variances = cross_products(one_hot(y, n_classes), (H - means[y]) ** 2) / counts[:, None]
-        if self.covariance_type == "spherical":
-            variances[:] = variances.mean(axis=1, keepdims=True)
-        # Rounding leaves a little of what is zero, and ratios of that would be accidents.
-        variances[variances <= basis.noise] = 0.0
-        overlap = 0.0
-        for i in range(n_classes - 1):
-            squares = (means[i + 1 :] - means[i]) ** 2
-            squares[squares <= basis.noise] = 0.0
-            overlap += np.exp(-_distances(squares, variances[i], variances[i + 1 :])).sum()
-        return {"score_": 0.0 - 2.0 * float(overlap)}
+        _, overlaps = gaussian_overlaps(X, y, n_classes, self.n_components, self.covariance_type)
+        return {"score_": 0.0 - float(overlaps.sum())}
+
+
+def gaussian_overlaps(
+    X: np.ndarray, y: np.ndarray, n_classes: int, n_components: int, covariance_type: str
+) -> tuple[PrincipalBasis, np.ndarray]:
+    """Bhattacharyya coefficients between Gaussian classes in the leading principal components.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+
+    y : ndarray of shape (n_samples,)
+        Codes of their classes.
+
+    n_classes : int
+        Number of classes.
+
+    n_components, covariance_type
+        As of `GBC`.
+
+    Returns
+    -------
+    basis : PrincipalBasis
+        The components.
+
+    overlaps : ndarray of shape (n_classes, n_classes)
+        The coefficients, symmetric; 0 on the diagonal.
+
+    Raises
+    ------
+    ValueError
+        If a class has one row only.
+    """
+    counts = np.bincount(y)
+    if counts.min() < 2:
+        raise ValueError(
+            f"y has {int((counts < 2).sum())} of {n_classes} classes with 1 row, but a "
+            "Gaussian needs at least 2 rows of every class. Add rows to these classes, or "
+            "leave them out."
+        )
+    basis = principal_basis(X, min(n_components, *X.shape))
+    H = basis.project(X)[:, basis.variances > basis.noise]
+    means = class_moments(H, y, n_classes).means
+    variances = cross_products(one_hot(y, n_classes), (H - means[y]) ** 2) / counts[:, None]
+    if covariance_type == "spherical":
+        variances[:] = variances.mean(axis=1, keepdims=True)
+    # Rounding leaves a little of what is zero, and ratios of that would be accidents.
+    variances[variances <= basis.noise] = 0.0
+    overlaps = np.zeros((n_classes, n_classes))
+    for i in range(n_classes - 1):
+        squares = (means[i + 1 :] - means[i]) ** 2
+        squares[squares <= basis.noise] = 0.0
+        overlaps[i, i + 1 :] = np.exp(-_distances(squares, variances[i], variances[i + 1 :]))
+    return basis, overlaps + overlaps.T
 
 
 def _distances(squares, own, others):

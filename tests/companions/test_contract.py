@@ -17,7 +17,18 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_ncti
 from sklearn_ncti import companions
-from sklearn_ncti.companions import GBC, LEEP, NCE, NLEEP, PARC, SFDA, HScore, LogME, TransRate
+from sklearn_ncti.companions import (
+    GBC,
+    LEEP,
+    NCE,
+    NLEEP,
+    PARC,
+    SFDA,
+    FaCe,
+    HScore,
+    LogME,
+    TransRate,
+)
 
 
 class _NormalizedMixin:
@@ -47,6 +58,7 @@ FEATURE_METRICS = [
     HScore(shrinkage=None),
     GBC(),
     GBC(covariance_type="diagonal"),
+    FaCe(),
     TransRate(),
     SFDA(),
     SFDA(shrinkage=0.1),
@@ -168,6 +180,7 @@ def test_collapsed_features_are_finite_and_beat_spread_ones(metric):
         HScore(shrinkage=None),
         GBC(),
         GBC(covariance_type="diagonal"),
+        FaCe(),
         TransRate(),
         SFDA(),
         NLEEP(components_per_class=1),
@@ -187,6 +200,7 @@ def test_dead_features_change_nothing(metric):
         HScore(),
         GBC(),
         GBC(covariance_type="diagonal"),
+        FaCe(),
         NLEEP(components_per_class=1),
         PARC(),
     ],

@@ -59,12 +59,23 @@ def _exact_float32() -> Callable[[], Any]:
     return lambda: torch.set_float32_matmul_precision(before)
 
 
+def _one_torch_thread() -> Callable[[], Any]:
+    torch = sys.modules["torch"]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return lambda: torch.set_num_threads(before)
+
+
 #: BLAS on one thread. Its threads wait for each other in every call: many calls on small
 #: matrices become fifty times slower where another process keeps the cores busy.
 one_blas_thread = _Shared(_one_thread)
 
 #: Products of float32 tensors without TF32, whose 10 bits a user may have asked for elsewhere.
 exact_float32_products = _Shared(_exact_float32)
+
+#: torch on one thread, for one image: to wake the others for every layer takes longer than
+#: the layer, up to four times as long for a light network.
+one_torch_thread = _Shared(_one_torch_thread)
 
 # Side of a square matrix from which on a factorization is faster with several threads.
 _SHARED_SIDE = 640

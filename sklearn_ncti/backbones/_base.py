@@ -150,7 +150,7 @@ class _BaseBackbone(
         check_images(X)
         self._drop_network()
         network = self._load_network()
-        self.n_features_out_ = network.features(network.preparation.blank(1)).shape[1]
+        self.n_features_out_ = network.find_width()
         return self
 
     def transform(self, X: Any) -> "NDArray[np.float32]":

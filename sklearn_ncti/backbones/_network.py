@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._optional import import_optional
+from .._threads import one_torch_thread
 from ._prepared import Preparation
 
 if TYPE_CHECKING:
@@ -122,9 +123,7 @@ class Network:
             try:
                 if not first:
                     if self.device.type == "cpu" and self._cpu_part is None:
-                        rows = self._find_cpu_part(pixels[:1])
-                        if len(pixels) == 1:
-                            break
+                        self._find_cpu_part(pixels[:1])
                     step = first = self._images_at_once(pixels)
                 batch = self._to_device(pixels)
                 # Of one size: a short part at the end costs nearly as much as a whole one.
@@ -135,11 +134,7 @@ class Network:
                 if not _is_out_of_memory(exc):
                     raise
                 if step == 1:
-                    raise MemoryError(
-                        f"one image of {pixels.shape[1]} x {pixels.shape[2]} pixels is too "
-                        f"much for the memory of {self.device} beside this network "
-                        f"({exc}). Free some, use precision='bfloat16', or another device."
-                    ) from exc
+                    raise self._too_much(pixels, exc) from exc
             # Not in the handler: the traceback still holds what filled the memory there.
             batch = None
             step = (step + 1) // 2
@@ -154,6 +149,32 @@ class Network:
                 stacklevel=2,
             )
         return rows
+
+    def find_width(self) -> int:
+        """Run a blank image, and give the number of its features.
+
+        Raises
+        ------
+        MemoryError
+            If it is too much.
+        """
+        blank = self.preparation.blank(1)
+        if self.device.type != "cpu":
+            return self.features(blank).shape[1]
+        try:
+            return self._find_cpu_part(blank).shape[1]
+        except Exception as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            raise self._too_much(blank, exc) from exc
+
+    def _too_much(self, pixels: np.ndarray, exc: Exception) -> MemoryError:
+        """Give the error of an image that is too much."""
+        return MemoryError(
+            f"one image of {pixels.shape[1]} x {pixels.shape[2]} pixels is too much for the "
+            f"memory of {self.device} beside this network ({exc}). Free some, use "
+            "precision='bfloat16', or another device."
+        )
 
     def _images_at_once(self, pixels: np.ndarray) -> int:
         """Say in how large parts these images go through the network."""
@@ -177,7 +198,8 @@ class Network:
         layers = [] if exported else self.module.modules()
         hooks = [layer.register_forward_hook(note) for layer in layers]
         try:
-            rows = self._run(self._to_device(pixels))
+            with one_torch_thread:
+                rows = self._run(self._to_device(pixels))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -498,6 +498,8 @@ def _check_registered(name: str, pretrained: bool) -> None:
             f"unknown model {name!r}: timm has no architecture of that name."
             + _closest(architecture, timm.list_models())
         )
+    if timm.is_model_pretrained(name) or not (pretrained or tag):
+        return
     # All names of the architecture, and those of them that have weights; the name itself
     # counts as a pattern for both.
     tagged = timm.list_models(architecture, include_tags=True)
@@ -509,7 +511,7 @@ def _check_registered(name: str, pretrained: bool) -> None:
             f"unknown model {name!r}: timm knows {architecture!r}, but not the tag {tag!r}. "
             + (f"Its names: {', '.join(known)}." if known else "It has no tags.")
         )
-    if pretrained and not timm.is_model_pretrained(name):
+    if pretrained:
         others = [other for other in with_weights if other != name]
         raise ValueError(
             f"timm has no pre-trained weights for {name!r}. "

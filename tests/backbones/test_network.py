@@ -180,6 +180,29 @@ def test_cpu_runs_parts_whose_layers_are_small(pixels, monkeypatch):
     assert not any(layer._forward_hooks for layer in backbone._network.module.modules())
 
 
+def test_one_image_runs_on_one_thread_and_others_on_those_that_were_set(pixels):
+    seen = []
+
+    class Counted(Hungry):
+        def forward(self, x):
+            seen.append((len(x), torch.get_num_threads()))
+            return super().forward(x)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        backbone = backbone_of(Counted(most=1000)).fit(pixels)
+        assert seen == [(1, 1)]
+        backbone.transform(pixels[:1])
+        backbone.transform(pixels)
+        assert seen[1:] == [(1, 3), (64, 3), (6, 3)]
+        with pytest.raises(RuntimeError, match="Calculated padded input size"):
+            backbone_of(torch.nn.Conv2d(3, 4, 99)).fit(pixels)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_module_may_give_back_its_input(pixels, monkeypatch):
     class Given(torch.nn.Module):
         def forward(self, x):

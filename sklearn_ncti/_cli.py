@@ -64,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     # Read by OpenMP when torch is loaded, which comes later. Its threads otherwise spin while
     # they wait, and on a machine whose cores are busy that takes minutes instead of seconds.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Between the layers of a light network they wait too short a time to be put to sleep.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         if args.command == "demo":
             _name_demo_outputs(args)

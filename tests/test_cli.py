@@ -317,11 +317,16 @@ def test_plot(capsys, files, tmp_path, monkeypatch):
 
 def test_waiting_threads_do_not_spin_unless_asked_to(capsys, files, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     run(capsys, "score", *files)
     assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert "GOMP_SPINCOUNT" not in os.environ
     monkeypatch.delenv("OMP_WAIT_POLICY")
+    # Noted to be put back after the test.
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     run(capsys, "score", *files)
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def test_as_a_module():

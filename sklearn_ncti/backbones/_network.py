@@ -14,11 +14,12 @@ from ._prepared import Preparation
 if TYPE_CHECKING:
     import torch
 
-# The largest result of a layer on the CPU, for all images that go through it at once. The
-# memory of larger ones is not kept by the C library but mapped anew for every layer, by which
-# 64 images of 224 x 224 took 1.2 to 1.8 times as long (benchmarks/cpu_batches.py); its bound
-# is 32 MiB. Smaller parts than need be are slow as well: threads wait for each other more often.
-_CPU_BYTES = 31 * 2**20
+# The largest result of a layer on the CPU, for all images that go through it at once. The C
+# library does not keep memory of 32 MiB and more, nor as much as two or three results of 25 MiB
+# at its end: it is mapped anew for every layer, by which 64 images of 224 x 224 took 1.2 to
+# 1.8 times as long (benchmarks/cpu_batches.py). Smaller parts than need be are slow as well:
+# threads wait for each other more often.
+_CPU_BYTES = 20 * 2**20
 
 # Of an exported graph, which has no layers to look at, the pixels that go through it at once.
 _CPU_PIXELS = 8 * 224 * 224

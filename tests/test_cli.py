@@ -327,6 +327,11 @@ def test_waiting_threads_do_not_spin_unless_asked_to(capsys, files, monkeypatch)
     run(capsys, "score", *files)
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
     assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    run(capsys, "score", *files)
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
 
 
 def test_as_a_module():

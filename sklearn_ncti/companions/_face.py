@@ -83,8 +83,8 @@ class FaCe(BaseCompanion):
        Bhattacharyya coefficients between classes, that the second term is best where each
        class overlaps equally with the others, and a quantity t in Eq. 6. That t is a
        temperature, the softmax over sums and its entropy, the division by C, the default
-       temperature and the principal components are a reading of these. Scores may differ from
-       those of the authors.
+       temperature and the principal components are not stated there and could not be checked.
+       Scores may differ from those of the authors.
 
     The first term is the same for any scale, rotation and shift of the features. Directions
     along which the class means do not differ are left out by the pseudo-inverse: two classes

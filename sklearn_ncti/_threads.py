@@ -5,8 +5,8 @@ found could leave the wrong one behind. The first to come takes, the last to go 
 """
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from threading import Lock
 from typing import Any, Self
@@ -48,8 +48,42 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@contextmanager
+def _from_any_thread() -> Iterator[ThreadpoolController]:
+    """Let this thread set limits, and leave it to any thread to set the next.
+
+    From 3.8 on, threadpoolctl leaves the limits of OpenBLAS to the thread that was the first to
+    set one, and those of all others without effect, to the last of `_Shared` as well.
+    """
+    controller = _controller()
+
+    def free():
+        for library in controller.lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
+
+    free()
+    try:
+        yield controller
+    finally:
+        free()
+
+
 def _one_thread() -> Callable[[], Any]:
-    return _controller().limit(limits=1, user_api="blas").restore_original_limits
+    with _from_any_thread() as controller:
+        limited = controller.limit(limits=1, user_api="blas")
+
+    def give_back():
+        with _from_any_thread():
+            limited.restore_original_limits()
+
+    return give_back
+
+
+def blas_threads() -> int:
+    """Threads that BLAS may use at this moment, 1 where that is not known."""
+    libraries = _controller().select(user_api="blas").lib_controllers
+    return max((library.num_threads for library in libraries), default=1)
 
 
 def _exact_float32() -> Callable[[], Any]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -184,26 +185,63 @@ def _blas_threads():
     return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
 
 
-def test_blas_has_its_threads_back():
-    before = _blas_threads()
-    entered, leave = threading.Event(), threading.Event()
+@contextmanager
+def _held_by_another_thread():
+    entered, leave, seen = threading.Event(), threading.Event(), []
 
     def hold():
         with one_blas_thread:
+            seen.extend(_blas_threads())
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=hold)
     thread.start()
     entered.wait()
-    with one_blas_thread:
+    try:
+        yield seen
+    finally:
         leave.set()
         thread.join()
-        assert set(_blas_threads()) == {1}
-    assert _blas_threads() == before
+
+
+@pytest.fixture
+def two_blas_threads():
+    with threadpool_limits(limits=2, user_api="blas"):
+        yield
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_blas_has_its_threads_back():
+    with ExitStack() as other:
+        other.enter_context(_held_by_another_thread())
+        with one_blas_thread:
+            other.close()
+            assert set(_blas_threads()) == {1}
+        assert set(_blas_threads()) == {2}
     with pytest.raises(ZeroDivisionError), one_blas_thread:
         raise ZeroDivisionError
-    assert _blas_threads() == before
+    assert set(_blas_threads()) == {2}
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_any_thread_takes_the_threads_of_blas_and_gives_them_back():
+    # threadpoolctl leaves them to the first thread that has set them, from 3.8 on.
+    with one_blas_thread:
+        pass
+    with _held_by_another_thread() as seen:
+        with one_blas_thread:
+            pass
+        assert set(seen) == set(_blas_threads()) == {1}
+    assert set(_blas_threads()) == {2}
+    with ExitStack() as other:
+        with one_blas_thread:
+            other.enter_context(_held_by_another_thread())
+        assert set(_blas_threads()) == {1}
+    assert set(_blas_threads()) == {2}
+    # Nor is it kept from others.
+    with threadpool_limits(limits=3, user_api="blas"):
+        assert set(_blas_threads()) == {3}
 
 
 @pytest.mark.parametrize(("d", "threads"), [(20, 1), (1100, 2)], ids=["small", "large"])

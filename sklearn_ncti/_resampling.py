@@ -1,9 +1,11 @@
 """Floor 4: what other rows of the same kind would have given: a stratified bootstrap."""
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from numbers import Integral
 from typing import Any
 
@@ -17,7 +19,7 @@ from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, fit_discriminant
 from ._moments import ClassMoments
 from ._normalization import NO_SPREAD, summed
 from ._nuclear import nuclear_norm_from_gram
-from ._threads import one_blas_thread
+from ._threads import blas_threads, one_blas_thread
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
@@ -25,9 +27,19 @@ LEVEL = 0.95
 # Values that are worked on together, 4 MiB.
 _BATCH_VALUES = 1 << 19
 
+# Draws that are worked on together, at most: of 100, four threads have their share.
+_BATCH_DRAWS = 25
+
+# Threads that draws are shared among, at most: between its steps, which are many and small
+# where rows are few, each waits for the interpreter that the others hold.
+_MOST_THREADS = 4
+
 # Trace of the inverse of a scatter in its own units up to which the inverse is used: it is
 # then exact to some 1e-10, and no direction is near to being absent (RANK_TOLERANCE).
 _LARGEST_INVERSE = 1e6
+
+# Logits, those of a row adding up to 0, whose exponentials and their squares are finite.
+_LARGEST_LOGIT = 300.0
 
 # Scores that differ by less than this share of their spread over the pool are equal: what
 # two arrangements of the same features differ by is rounding.
@@ -166,23 +178,33 @@ def resampled_projection(
     rows = to_host(projection.H)[order]
     # What is squared is centred by class, so that collapsed classes stay collapsed.
     offsets = rows - moments.means[codes]
-    parts = np.split(np.arange(n), np.cumsum(moments.counts)[:-1])
+    with_ones = np.column_stack([rows, np.ones(n)])
+    ends = np.cumsum(moments.counts)
+    parts = [slice(*ends_of) for ends_of in zip(ends - moments.counts, ends, strict=True)]
+
+    def components_of(weights):
+        """Components of some draws."""
+        sums = np.stack([weights[:, part] @ offsets[part] for part in parts], axis=1)
+        of_drawn = [
+            _moments_of(offsets, counted, shifts, moments)
+            for counted, shifts in zip(weights, sums / moments.counts[:, None], strict=True)
+        ]
+        axes = list(_discriminants(fitted, of_drawn))
+        posteriors = zip(*_posterior_norms(axes, with_ones, codes, weights), strict=True)
+        # Of every class as many rows are drawn as it has: the labels are the same.
+        return [
+            fitted._components(None, codes, (own.norm, (*own.variances, None)), posterior)
+            for own, posterior in zip(axes, posteriors, strict=True)
+        ]
+
+    batches = _batches(resampling.draws(codes), n + moments.means.size + moments.within.size)
+    n_threads = min(blas_threads(), _MOST_THREADS)
     found = []
-    with one_blas_thread:
-        for weights in _batches(
-            resampling.draws(codes), n + moments.means.size + moments.within.size
-        ):
-            sums = np.stack([weights[:, part] @ offsets[part] for part in parts], axis=1)
-            of_drawn = [
-                _moments_of(offsets, counted, shifts, moments)
-                for counted, shifts in zip(weights, sums / moments.counts[:, None], strict=True)
-            ]
-            for counted, axes in zip(weights, _discriminants(fitted, of_drawn), strict=True):
-                posterior = _posterior_norms(axes, rows, codes, counted)
-                # Of every class as many rows are drawn as it has: the labels are the same.
-                seli = axes.norm, (*axes.variances, None)
-                found.append(fitted._components(None, codes, seli, posterior))
-    return stacked(found)
+    with one_blas_thread, ThreadPoolExecutor(n_threads) as pool:
+        # Some at a time: draws of many rows are large.
+        while some := list(islice(batches, 2 * n_threads)):
+            found.extend(pool.map(components_of, some))
+    return stacked(list(chain.from_iterable(found)))
 
 
 def stacked(
@@ -305,50 +327,110 @@ def _turned(stack):
     return stack.swapaxes(-1, -2)
 
 
-def _posterior_norms(axes, rows, codes, counted):
-    """Sums over the classes of what `class_nuclear_norms` gives for rows that count so often.
+class _NormSums:
+    """Sums of nuclear norms by draw, of Gram matrices of which many are worked on together."""
+
+    def __init__(self, n_draws: int):
+        self.sums = np.zeros(n_draws)
+        self._waiting = defaultdict(list)
+        self._n_values = 0
+
+    def add(self, draw: int, grams: np.ndarray) -> None:
+        """Take Gram matrices of one draw, shape (n_blocks, size, size)."""
+        self._waiting[grams.shape[-1]].append((draw, grams))
+        self._n_values += grams.size
+        if self._n_values >= _BATCH_VALUES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Add up what was taken."""
+        for waiting in self._waiting.values():
+            draws, grams = zip(*waiting, strict=True)
+            squares = np.linalg.eigvalsh(np.concatenate(grams))
+            norms = np.sqrt(np.clip(squares, 0.0, None)).sum(axis=-1)
+            of_draw = np.repeat(draws, [len(blocks) for blocks in grams])
+            self.sums += np.bincount(of_draw, norms, minlength=len(self.sums))
+        self._waiting.clear()
+        self._n_values = 0
+
+
+def _posterior_norms(axes, rows, codes, weights):
+    """Sums over the classes of what `class_nuclear_norms` gives, for every draw of the rows.
 
     Classes are along the first axis of the posterior and rows along its second, so that what
     is done over the classes of each row is done for many rows at once, and classes of one size,
     which come one after the other, are a stack of matrices without being copied.
+
+    Parameters
+    ----------
+    axes : iterable of _Axes
+        Discriminant of every draw.
+
+    rows : ndarray of shape (n_samples, k + 1)
+        Principal coordinates, sorted by class, and a one.
+
+    codes : ndarray of shape (n_samples,)
+        Class of each row.
+
+    weights : ndarray of shape (n_draws, n_samples)
+        How often each row is drawn.
+
+    Returns
+    -------
+    norms, own : ndarray of shape (n_draws,)
+        Sum of the nuclear norms, and of the entries of all rows at their own classes.
     """
-    n_classes = len(axes.intercept)
+    norms, own = _NormSums(len(weights)), np.zeros(len(weights))
+    for draw, (found, counted) in enumerate(zip(axes, weights, strict=True)):
+        logit = np.vstack([found.coef, found.intercept])
+        # What all classes have in common is no part of the posterior. Without it the logits of
+        # a row add up to 0, and no row has to be scaled unless they are very large.
+        logit -= logit.mean(axis=1, keepdims=True)
+        for part, blocks in _class_parts(codes, counted, logit.shape[1]):
+            P = logit.T @ rows[part].T
+            if P.max() > _LARGEST_LOGIT:
+                P -= P.max(axis=0)
+            np.exp(P, out=P)
+            # A row that counts w times adds to a Gram matrix what sqrt(w) times it adds.
+            roots = np.sqrt(counted[part])
+            P *= roots / P.sum(axis=0)
+            own[draw] += P[codes[part], np.arange(len(part))] @ roots
+            for begin, stop, size in blocks:
+                stack = P[:, begin:stop].reshape(len(P), -1, size).swapaxes(0, 1)
+                across = _turned(stack)
+                norms.add(draw, across @ stack if size < len(P) else stack @ across)
+    norms.finish()
+    return norms.sums, own
+
+
+def _class_parts(codes, counted, n_classes):
+    """Yield the drawn rows of some classes at a time, those of classes of one size together.
+
+    With them, of the classes of every size, where their rows begin and stop, and the size.
+    """
     drawn = np.flatnonzero(counted)
     sizes = np.bincount(codes[drawn], minlength=n_classes)
-    by_size = np.argsort(sizes, kind="stable")
     drawn = drawn[np.argsort(sizes[codes[drawn]], kind="stable")]
-    ends = np.cumsum(sizes[by_size])
-    norm = own = 0.0
+    rising = np.sort(sizes)
+    ends = np.cumsum(rising)
     first = 0
     while first < n_classes:
-        start = ends[first] - sizes[by_size[first]]
+        start = ends[first] - rising[first]
         fitting = np.searchsorted(ends, start + _BATCH_VALUES // n_classes, "right")
         last = max(first + 1, int(fitting))
-        part = drawn[start : ends[last - 1]]
-        P = axes.coef.T @ rows[part].T
-        P += axes.intercept[:, None]
-        P -= P.max(axis=0)
-        np.exp(P, out=P)
-        # A row that counts w times adds to a Gram matrix what sqrt(w) times it adds.
-        roots = np.sqrt(counted[part])
-        P *= roots / P.sum(axis=0)
-        own += P[codes[part], np.arange(len(part))] @ roots
-        stop = 0
-        distinct = np.unique(sizes[by_size[first:last]], return_counts=True)
-        for size, n_blocks in zip(*distinct, strict=True):
-            begin, stop = stop, stop + size * n_blocks
-            blocks = P[:, begin:stop].reshape(n_classes, n_blocks, size).swapaxes(0, 1)
-            across = _turned(blocks)
-            squares = np.linalg.eigvalsh(across @ blocks if size < n_classes else blocks @ across)
-            norm += np.sqrt(np.clip(squares, 0.0, None)).sum()
+        of_size, n_blocks = np.unique(rising[first:last], return_counts=True)
+        stops = np.cumsum(of_size * n_blocks)
+        yield (
+            drawn[start : ends[last - 1]],
+            zip(stops - of_size * n_blocks, stops, of_size, strict=True),
+        )
         first = last
-    return np.float64(norm), np.float64(own)
 
 
 def _batches(draws, n_values) -> Iterator[np.ndarray]:
     """Stack draws, each of which needs `n_values`, to float matrices."""
     draws = iter(draws)
-    step = max(1, _BATCH_VALUES // n_values)
+    step = max(1, min(_BATCH_DRAWS, _BATCH_VALUES // n_values))
     while batch := list(islice(draws, step)):
         yield np.array(batch, dtype=float)
 

@@ -9,7 +9,14 @@ from helpers import make_problem
 from sklearn.exceptions import FitFailedWarning
 from sklearn.neighbors import KNeighborsClassifier
 
-from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, SELIGeometry, rank_features
+from sklearn_ncti import (
+    NCTIScorer,
+    NearestCenterClassifier,
+    Ranking,
+    SELIGeometry,
+    _resampling,
+    rank_features,
+)
 from sklearn_ncti._base import encode_labels
 from sklearn_ncti._discriminant import fit_discriminant
 from sklearn_ncti._moments import class_moments
@@ -78,9 +85,9 @@ def test_weights_are_repeated_rows(scale, counts):
 
 @pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
 @pytest.mark.parametrize("counts", [[4, 9, 30, 200], [6] * 40])
-@pytest.mark.parametrize("setting", ["_LARGEST_INVERSE", "_BATCH_VALUES"])
+@pytest.mark.parametrize("setting", ["_LARGEST_INVERSE", "_BATCH_VALUES", "_LARGEST_LOGIT"])
 def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
-    """One discriminant after the other, or one class after the other: nothing changes."""
+    """One discriminant, or one class, after the other, or all rows scaled: nothing changes."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     few = len(y) < 5 * (12 + len(counts))
     with pytest.warns(UserWarning, match="rows are few") if few else nullcontext():
@@ -91,6 +98,21 @@ def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
     for found, wanted in zip(short, long, strict=True):
         for name in ("seli", "ncc", "vc"):
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
+
+
+def test_threads_change_no_bit(monkeypatch):
+    X, y = make_problem(d=12, counts=[8] * 40, scale=10.0, spread=1.0)
+    fitted = keep(NCTIScorer(shrinkage=0.1), X, y)
+    asked = []
+
+    def threads(n):
+        monkeypatch.setattr(_resampling, "blas_threads", lambda: asked.append(n) or n)
+        return resampled_projection(fitted, Resampling(110, seed=3))
+
+    for found, wanted in zip(threads(3), threads(1), strict=True):
+        for name in ("seli", "ncc", "vc"):
+            np.testing.assert_array_equal(found[name], wanted[name])
+    assert asked == [3, 1]
 
 
 def test_constant_and_repeated_features_do_not_count():

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from ._arrays import to_host
 from ._base import BaseNCTI, encode_labels
 from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, fit_discriminant
-from ._moments import ClassMoments
+from ._moments import ClassMoments, chunks
 from ._normalization import NO_SPREAD, summed
 from ._nuclear import nuclear_norm_from_gram
 from ._threads import blas_threads, one_blas_thread
@@ -175,10 +175,10 @@ def resampled_projection(
     n = len(codes)
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
-    rows = to_host(projection.H)[order]
+    with_ones = np.column_stack([to_host(projection.H)[order], np.ones(n)])
+    rows = with_ones[:, :-1]
     # What is squared is centred by class, so that collapsed classes stay collapsed.
     offsets = rows - moments.means[codes]
-    with_ones = np.column_stack([rows, np.ones(n)])
     ends = np.cumsum(moments.counts)
     parts = [slice(*ends_of) for ends_of in zip(ends - moments.counts, ends, strict=True)]
 
@@ -220,12 +220,15 @@ def stacked(
 def _moments_of(offsets, counted, shifts, moments) -> ClassMoments:
     """Moments of rows that count so often, from what they and their means are off by."""
     drawn = np.flatnonzero(counted)
-    scaled = offsets[drawn]
-    scaled *= np.sqrt(counted[drawn])[:, None]
+    scatter = 0.0
+    for part in chunks(len(drawn), offsets.shape[1]):
+        scaled = offsets[drawn[part]]
+        scaled *= np.sqrt(counted[drawn[part]])[:, None]
+        scatter = scatter + scaled.T @ scaled
     return ClassMoments(
         counts=moments.counts,
         means=moments.means + shifts,
-        within=(scaled.T @ scaled) / len(offsets) - (moments.priors * shifts.T) @ shifts,
+        within=scatter / len(offsets) - (moments.priors * shifts.T) @ shifts,
     )
 
 

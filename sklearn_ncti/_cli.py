@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _name_demo_outputs(args)
         _check_outputs(args)
         with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            warnings.showwarning = _show_warning
+            warnings.simplefilter("always")
+            warnings.showwarning = _show_each_once()
             ranking, facts, text = args.run(args)
     except UsageError as exc:
         sys.stderr.write(f"{parser.prog} {args.command}: error: {exc}\n")
@@ -524,5 +524,17 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    sys.stderr.write(f"warning: {str(message).splitlines()[0]}\n")
+def _show_each_once() -> Callable[..., None]:
+    """Return what shows warnings on one line, each of them once.
+
+    The interpreter forgets what it has shown whenever filters change, for every candidate.
+    """
+    shown = set()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        text = str(message).splitlines()[0]
+        if text not in shown:
+            shown.add(text)
+            sys.stderr.write(f"warning: {text}\n")
+
+    return show

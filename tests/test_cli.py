@@ -315,6 +315,18 @@ def test_plot(capsys, files, tmp_path, monkeypatch):
     assert "pip install 'sklearn-ncti[plot]'" in err
 
 
+def test_a_warning_is_printed_once(capsys, tmp_path):
+    X, y = make_problem(n=60, d=10, spread=1.0, scale=3.0)
+    paths = [tmp_path / f"{name}.npz" for name in ("one", "two", "three")]
+    for i, path in enumerate(paths):
+        np.savez(path, features=X + i * np.random.default_rng(i).normal(size=X.shape), labels=y)
+    status, _, err = run(capsys, "score", *map(str, paths))
+    assert status == 0
+    assert err.count("warning: n = 60 rows are few for k = 10 components") == 1
+    # Nor is it swallowed in a later run of the same process.
+    assert run(capsys, "score", *map(str, paths))[2] == err
+
+
 def test_waiting_threads_do_not_spin_unless_asked_to(capsys, files, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)

@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 
 # The lower bounds of pyproject.toml; on a newer Python the oldest releases that have wheels.
 OLDEST = \
+	"threadpoolctl==3.5.0" \
 	"scikit-learn==1.6.0; python_version < '3.14'" "scikit-learn==1.7.2; python_version >= '3.14'" \
 	"numpy==1.24.4; python_version < '3.12'" "numpy==1.26.4; python_version == '3.12'" \
 	"numpy==2.1.3; python_version == '3.13'" "numpy==2.3.3; python_version >= '3.14'" \

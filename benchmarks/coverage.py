@@ -85,6 +85,8 @@ def run_case(case, n_draws, n_resamples):
                     "normalization": how,
                     "of": name,
                     "truth": truth.tolist(),
+                    # Of scores that a bound of the normalisation holds: 0 for all others.
+                    "share_at_truth": (np.array(draws)[:, i] == truth).mean(axis=0).tolist(),
                     "coverage": covered.mean(axis=0).tolist(),
                 }
             )

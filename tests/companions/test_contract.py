@@ -5,6 +5,8 @@ fit arbitrary ones: there, a subclass makes rows without negative entries add up
 """
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,3 +240,12 @@ def test_last_step_of_a_pipeline_and_cross_validation(metric):
     expected = clone(metric).fit(components.transform(X[100:]), y[100:]).score_
     held_out = [(np.arange(100), np.arange(100, 200))]
     assert cross_val_score(pipeline, X, y, cv=held_out) == pytest.approx([expected])
+
+
+def test_table_of_the_guide_has_all_companions():
+    guide = Path(__file__).parents[2] / "docs" / "companions.rst"
+    _, table = guide.read_text(encoding="utf-8").split(".. list-table::")
+    head, *rows = re.findall(r"^   \* - (.*(?:\n     .*)*)", table, flags=re.MULTILINE)
+    assert {1 + row.count("\n     - ") for row in (head, *rows)} == {5}
+    named = [re.match(r":class:`~sklearn_ncti\.companions\.(\w+)`\n", row) for row in rows]
+    assert sorted(match[1] for match in named) == sorted(companions.__all__)

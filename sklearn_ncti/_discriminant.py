@@ -5,11 +5,13 @@ few dozen columns replace factorizations of matrices with one row per sample.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve, eigh, eigvalsh
 from scipy.linalg.blas import dsymm
 
 from ._arrays import as_float32, as_float64, beside, is_tensor, namespace, to_host, zeros_beside
@@ -103,6 +105,10 @@ class PrincipalBasis:
             H -= beside(product((self.mean - shift)[None], self.axes)[0], X)
         return H
 
+    def leading(self, k: int) -> Self:
+        """Return the first `k` of the components."""
+        return replace(self, axes=self.axes[:, :k], variances=self.variances[:k])
+
 
 @dataclass(frozen=True)
 class Discriminant:
@@ -191,6 +197,66 @@ def working_dtype(X: Any, n_components: int) -> type:
     return np.float32 if large and X.dtype.itemsize < 8 else np.float64
 
 
+@dataclass
+class _Kept:
+    """What was computed of the rows `X`: second moments, and the most components so far."""
+
+    X: Any = None
+    moments: tuple[np.ndarray, Any] | None = None
+    basis: PrincipalBasis | None = None
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def shared_moments() -> Iterator[None]:
+    """Compute second moments and components of one array once in this context.
+
+    Those in float64: products in float32 are exact enough for some who look, not for all.
+    """
+    token = _kept.set(_Kept())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def _kept_of(X: Any, dtype: type = np.float64) -> _Kept:
+    """What was computed of `X` in this type, to be looked at and added to."""
+    kept = _kept.get()
+    if kept is None or dtype != np.float64:
+        return _Kept(X)
+    if kept.X is not X:
+        # The rows of one candidate are looked at before those of the next.
+        kept.X, kept.moments, kept.basis = X, None, None
+    return kept
+
+
+def _centered_moments(X, dtype=np.float64):
+    """Mean of the rows, and second moments about it on the smaller side, not to be changed."""
+    kept = _kept_of(X, dtype)
+    if kept.moments is None:
+        if len(X) < X.shape[1]:
+            kept.moments = row_products(X, dtype)
+        else:
+            shift = first_guess(X, dtype)
+            moments = raw_moments(X, shift, dtype)
+            mean = shift + to_host(moments.total) / len(X)
+            kept.moments = mean, moments.scatter(overwrite=True)
+    return kept.moments
+
+
+def centered_squares(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the rows, and their squared singular values about it, min(X.shape) of them."""
+    basis = _kept_of(X).basis
+    if basis is not None and len(basis.variances) == min(X.shape):
+        return basis.mean, basis.variances * (len(X) - 1)
+    mean, scatter = _centered_moments(X)
+    with threads_for(len(scatter)):
+        return mean, np.clip(eigvalsh(scatter), 0.0, None)
+
+
 def principal_basis(X: Any, n_components: int, dtype: type = np.float64) -> PrincipalBasis:
     """Exact principal components through the second moments of the smaller side.
 
@@ -215,17 +281,14 @@ def principal_basis(X: Any, n_components: int, dtype: type = np.float64) -> Prin
     ValueError
         If all rows are equal, or a value is NaN or infinite.
     """
-    n, d = X.shape
-    if n < d:
-        mean, scatter = row_products(X, dtype)
-    else:
-        shift = first_guess(X, dtype)
-        moments = raw_moments(X, shift, dtype)
-        mean, scatter = shift + to_host(moments.total) / n, moments.scatter(overwrite=True)
-    if dtype != np.float64 and not 1e-24 < float(scatter.trace()) / n < 1e24:
-        # Squares beyond the range of float32.
-        return principal_basis(X, n_components)
-    return _basis_of_scatter(X, mean, scatter, n_components, dtype)
+    kept = _kept_of(X, dtype)
+    if kept.basis is None or len(kept.basis.variances) < n_components:
+        mean, scatter = _centered_moments(X, dtype)
+        if dtype != np.float64 and not 1e-24 < float(scatter.trace()) / len(X) < 1e24:
+            # Squares beyond the range of float32.
+            return principal_basis(X, n_components)
+        kept.basis = _basis_of_scatter(X, mean, scatter, n_components, dtype)
+    return kept.basis.leading(n_components)
 
 
 def _basis_of_scatter(X, mean, scatter, n_components, dtype, rows=None):

@@ -5,6 +5,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from inspect import Parameter, signature
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.utils.validation import _check_y
 
 from ._arrays import to_host
 from ._base import COMPONENTS, encode_labels
+from ._discriminant import shared_moments
 from ._resampling import (
     Resampling,
     can_resample_projection,
@@ -205,6 +207,12 @@ def score_features(
     ValueError
         If `scorer` fails, or a component is not finite.
     """
+    with shared_moments() if others else nullcontext():
+        return _record(X, y, scorer, others or {}, resampling, probabilities)
+
+
+def _record(X, y, scorer, others, resampling, probabilities) -> dict[str, Any]:
+    """Record of one feature matrix, as `score_features` returns it."""
     start = time.perf_counter()
     features, X = X, _seen_by(scorer, X, probabilities)
     in_basis = resampling is not None and can_resample_projection(scorer)
@@ -227,7 +235,7 @@ def score_features(
         "resamples": resamples,
         "others": {
             name: attempt(_score_beside, features, y, other, probabilities)
-            for name, other in (others or {}).items()
+            for name, other in others.items()
         },
     }
 

@@ -13,8 +13,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, rank_features
-from sklearn_ncti.companions import GBC, LEEP, HScore, LogME
+from sklearn_ncti import (
+    NCTIScorer,
+    NearestCenterClassifier,
+    Ranking,
+    _discriminant,
+    rank_features,
+)
+from sklearn_ncti.companions import GBC, LEEP, NLEEP, SFDA, FaCe, HScore, LogME, TransRate
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +242,44 @@ def test_scorers_beside_the_first(pool):
     assert header.split()[-4:] == ["logme", "kNN", "fewer", "nctiscorer-2"]
     assert f"{results['logme'][1]:.3f} ({results['logme_rank'][1]})" in first
     assert "agreement of the orders (Kendall tau): score and logme" in str(ranking)
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (150, 200)], ids=["n > d", "n < d"])
+def test_scorers_beside_the_first_share_its_moments(monkeypatch, shape):
+    features = {}
+    for seed, name in enumerate("ab"):
+        features[name], y = make_problem(*shape, n_classes=4, spread=2.0, seed=seed)
+    first = NCTIScorer(n_components=12)
+    others = [HScore(), GBC(), FaCe(), TransRate(), SFDA(), NLEEP(components_per_class=1)]
+    alone = rank_features(features, y, scorer=first).results
+    expected = {
+        type(other).__name__.lower(): [other.fit(X, y).score() for X in features.values()]
+        for other in others
+    }
+    taken, found = [], []
+    for name in ("raw_moments", "row_products", "_basis_of_scatter"):
+        function = getattr(_discriminant, name)
+
+        def noting(*args, function=function, name=name):
+            if name == "_basis_of_scatter":
+                found.append(args[3])
+            else:
+                taken.append(name)
+            return function(*args)
+
+        monkeypatch.setattr(_discriminant, name, noting)
+    results = rank_features(features, y, scorer=[first, *others]).results
+    # Once for a candidate; the leading components first, then all, and never again.
+    assert len(taken) == 2
+    assert found == [12, min(features["a"].shape)] * 2
+    for name in ("seli", "ncc", "vc", "score"):
+        np.testing.assert_array_equal(results[name], alone[name])
+    for name, values in expected.items():
+        np.testing.assert_allclose(results[name], values, rtol=1e-8)
+    # Nothing is kept beyond a candidate.
+    HScore().fit(features["a"], y)
+    HScore().fit(features["a"], y)
+    assert len(taken) == 4
 
 
 def test_scorers_under_the_absolute_normalization(pool):

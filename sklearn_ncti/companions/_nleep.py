@@ -1,6 +1,5 @@
 """Floor 3: NLEEP, LEEP with the components of a Gaussian mixture for source classes."""
 
-from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -113,7 +112,7 @@ class NLEEP(BaseCompanion):
         reached = np.cumsum(basis.variances[:real]) / basis.total_variance
         # The last ratio may be a rounding below 1.
         k = min(int(np.searchsorted(reached, self.variance)) + 1, real)
-        H = replace(basis, axes=basis.axes[:, :k]).project(X)
+        H = basis.leading(k).project(X)
         mixture = GaussianMixture(
             min(self.components_per_class * n_classes, len(X)),
             covariance_type=self.covariance_type,

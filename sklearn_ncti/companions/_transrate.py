@@ -6,8 +6,9 @@ import numpy as np
 from scipy.linalg import eigvalsh
 from sklearn.utils._param_validation import Interval
 
+from .._discriminant import centered_squares
 from .._moments import gram
-from ._base import BaseCompanion, cross_products
+from ._base import BaseCompanion
 
 
 class TransRate(BaseCompanion):
@@ -85,12 +86,13 @@ class TransRate(BaseCompanion):
 
     def _measure(self, X, y, n_classes):
         counts = np.bincount(y)
-        mean = cross_products(np.ones((len(X), 1)), X)[0] / len(X)
-        by_class = np.split(np.argsort(y, kind="stable"), np.cumsum(counts)[:-1])
-        rates = [self._rate(X[rows], mean) for rows in by_class]
-        return {"score_": float(self._rate(X, mean) - counts @ rates / len(X))}
+        mean, squares = centered_squares(X)
+        rate = self._rate(squares, len(X))
+        for rows in np.split(np.argsort(y, kind="stable"), np.cumsum(counts)[:-1]):
+            squares = np.clip(eigvalsh(gram(X[rows], mean)), 0.0, None)
+            rate -= len(rows) / len(X) * self._rate(squares, len(rows))
+        return {"score_": float(rate)}
 
-    def _rate(self, X, mean):
-        """Coding rate of rows about `mean`, in the smaller of their two dimensions."""
-        eigenvalues = np.clip(eigvalsh(gram(X, mean)), 0.0, None)
-        return 0.5 * np.log1p(eigenvalues / (len(X) * self.eps)).sum()
+    def _rate(self, squares, n):
+        """Coding rate of `n` rows with these squared singular values."""
+        return 0.5 * np.log1p(squares / (n * self.eps)).sum()

@@ -201,12 +201,13 @@ def working_dtype(X: Any, n_components: int) -> type:
 class _Kept:
     """What was computed of the rows `X`: second moments, and the most components so far."""
 
-    X: Any = None
+    X: Any
     moments: tuple[np.ndarray, Any] | None = None
     basis: PrincipalBasis | None = None
 
 
-_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
+# Of the array that was looked at last: the rows of one candidate come before those of the next.
+_last: ContextVar[list[_Kept] | None] = ContextVar("_last", default=None)
 
 
 @contextmanager
@@ -215,21 +216,23 @@ def shared_moments() -> Iterator[None]:
 
     Those in float64: products in float32 are exact enough for some who look, not for all.
     """
-    token = _kept.set(_Kept())
+    token = _last.set([])
     try:
         yield
     finally:
-        _kept.reset(token)
+        _last.reset(token)
 
 
 def _kept_of(X: Any, dtype: type = np.float64) -> _Kept:
     """What was computed of `X` in this type, to be looked at and added to."""
-    kept = _kept.get()
-    if kept is None or dtype != np.float64:
+    last = _last.get()
+    if last is None or dtype != np.float64:
         return _Kept(X)
-    if kept.X is not X:
-        # The rows of one candidate are looked at before those of the next.
-        kept.X, kept.moments, kept.basis = X, None, None
+    for kept in last:
+        if kept.X is X:
+            return kept
+    kept = _Kept(X)
+    last[:] = [kept]
     return kept
 
 

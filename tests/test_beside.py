@@ -20,6 +20,8 @@ from sklearn_ncti import (
     _discriminant,
     rank_features,
 )
+from sklearn_ncti._discriminant import principal_basis, shared_moments
+from sklearn_ncti._moments import raw_moments
 from sklearn_ncti.companions import GBC, LEEP, NLEEP, SFDA, FaCe, HScore, LogME, TransRate
 
 
@@ -280,6 +282,22 @@ def test_scorers_beside_the_first_share_its_moments(monkeypatch, shape):
     HScore().fit(features["a"], y)
     HScore().fit(features["a"], y)
     assert len(taken) == 4
+
+
+def test_what_is_kept_of_two_arrays_is_not_mixed(monkeypatch):
+    """One array is looked at while moments of the other are taken, as two threads may do."""
+    first, second = (np.random.default_rng(seed).normal(size=(60, 8)) for seed in (0, 1))
+    expected = [principal_basis(X, 8).variances for X in (first, second)]
+
+    def interrupted(*args):
+        monkeypatch.setattr(_discriminant, "raw_moments", raw_moments)
+        principal_basis(second, 8)
+        return raw_moments(*args)
+
+    monkeypatch.setattr(_discriminant, "raw_moments", interrupted)
+    with shared_moments():
+        for X, variances in zip((first, second), expected, strict=True):
+            np.testing.assert_array_equal(principal_basis(X, 8).variances, variances)
 
 
 def test_scorers_under_the_absolute_normalization(pool):

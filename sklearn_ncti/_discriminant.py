@@ -4,6 +4,7 @@ Everything after the principal basis happens in its k dimensions, where second m
 few dozen columns replace factorizations of matrices with one row per sample.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh, eigvalsh
-from scipy.linalg.blas import dsymm
 
-from ._arrays import as_float32, as_float64, beside, is_tensor, namespace, to_host, zeros_beside
+from ._arrays import as_float64, beside, namespace, to_host, zeros_beside
+from ._eigen import leading_eigenpairs
 from ._moments import (
     ClassMoments,
     centered_chunks,
@@ -25,9 +26,10 @@ from ._moments import (
     product,
     raw_moments,
     row_products,
+    shared_work_on,
 )
 from ._nuclear import class_nuclear_norms
-from ._threads import threads_for
+from ._threads import one_blas_thread
 
 _EPS = np.finfo(np.float64).eps
 
@@ -40,20 +42,15 @@ RANK_TOLERANCE = 1e-4
 #: Principal components whose variances the adaptive shrinkage looks at.
 N_SHRINKAGE_COMPONENTS = 32
 
+# Values of the rows that one thread projects at a time.
+_SHARED_VALUES = 1 << 21
+
 # Products in the scatter of float32 features from which on they are taken in float32.
 _FLOAT32_PRODUCTS = 2e8
 
 # Least variance within the classes, relative to the largest variance, that float32 products
 # are trusted with: their rounding leaves some 1e-9 of it. Networks have about 1e-2.
 _FLOAT32_RESOLUTION = 1e-4
-
-# Eigenvectors in float32 that are refined together with the wanted ones, so that those at
-# the edge are not mixed with their neighbours beyond it.
-_SPARE_VECTORS = 16
-
-# Angle between a refined eigenvector and the exact one that is allowed: the error of the
-# eigenvalue is its square. Features of networks leave some 1e-5.
-_RITZ_TOLERANCE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,13 @@ class PrincipalBasis:
         H = zeros_beside((len(X), self.axes.shape[1]), X)
         shift = self.mean.astype(self.dtype)
         axes = beside(self.axes.astype(self.dtype, order="F"), X)
-        with np.errstate(invalid="ignore", over="ignore"):
-            for part, block in centered_chunks(X, shift, self.dtype):
-                H[part] = product(block, axes)
+
+        def fill(rows):
+            for part, block in centered_chunks(X[rows], shift, self.dtype):
+                H[rows][part] = product(block, axes)
+
+        with shared_work_on(X) as run, np.errstate(invalid="ignore", over="ignore"):
+            deque(run(fill, chunks(*X.shape, _SHARED_VALUES)), maxlen=0)
         if self.dtype != np.float64:
             H -= beside(product((self.mean - shift)[None], self.axes)[0], X)
         return H
@@ -256,7 +257,7 @@ def centered_squares(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if basis is not None and len(basis.variances) == min(X.shape):
         return basis.mean, basis.variances * (len(X) - 1)
     mean, scatter = _centered_moments(X)
-    with threads_for(len(scatter)):
+    with one_blas_thread:
         return mean, np.clip(eigvalsh(scatter), 0.0, None)
 
 
@@ -305,7 +306,7 @@ def _basis_of_scatter(X, mean, scatter, n_components, dtype, rows=None):
             f"X has constant features: all {n} rows are equal, so there is no geometry to "
             "score. Check the images and the weights that the features come from."
         )
-    squares, vectors = _leading_eigenpairs(scatter, n_components, dtype)
+    squares, vectors = leading_eigenpairs(scatter, n_components, dtype)
     noise = max(n, d) * _EPS * squares[0]
     real = squares > noise
     if len(scatter) == d:
@@ -334,43 +335,6 @@ def _rows_are_equal(X, rows) -> bool:
     if rows is not None:
         return bool((X[rows] == first).all())
     return all(bool((X[part] == first).all()) for part in chunks(*X.shape))
-
-
-def _leading_eigenpairs(scatter: Any, k: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """Leading `k` eigenvalues, falling and at least 0, and eigenvectors, both float64.
-
-    For float32, eigenvectors of the rounded matrix are the basis of one Rayleigh-Ritz step on
-    the exact one: the error of an eigenvalue is the square of that of its vector. Where the
-    spectrum is too flat at its edge for that, the exact matrix is factorized after all.
-    """
-    m = len(scatter)
-    wide = min(m, k + _SPARE_VECTORS)
-    if dtype != np.float64:
-        vectors = as_float64(_eigh(as_float32(scatter), wide)[1])
-        image = scatter @ vectors if is_tensor(scatter) else dsymm(1.0, scatter, vectors)
-        image, vectors = to_host(image), to_host(vectors)
-        with threads_for(wide):
-            squares, mixing = eigh(vectors.T @ image, vectors.T @ vectors)
-            vectors, image = vectors @ mixing, image @ mixing
-        error = np.linalg.norm(image - vectors * squares, axis=0)[wide - k :].max()
-        if error <= _RITZ_TOLERANCE * (squares[wide - k] - squares[0]):
-            return np.clip(squares[::-1][:k], 0.0, None), vectors[:, ::-1][:, :k]
-    squares, vectors = map(to_host, _eigh(scatter, k))
-    return np.clip(squares[::-1], 0.0, None), vectors[:, ::-1].copy()
-
-
-def _eigh(scatter: Any, k: int) -> tuple[Any, Any]:
-    """Leading `k` eigenvalues, rising, and eigenvectors of a symmetric matrix."""
-    m = len(scatter)
-    if is_tensor(scatter):
-        squares, vectors = namespace(scatter).linalg.eigh(scatter)
-    else:
-        with threads_for(m):
-            squares, vectors = eigh(scatter, subset_by_index=[m - k, m - 1])
-            if len(squares) < k:
-                # LAPACK can lose some of equal eigenvalues when it is asked for a part.
-                squares, vectors = eigh(scatter, driver="evd")
-    return squares[-k:], vectors[:, -k:]
 
 
 def adaptive_shrinkage(variances: np.ndarray) -> float:
@@ -408,7 +372,7 @@ class Projection:
         if self.basis.dtype == np.float64:
             return True
         within = self.moments.within
-        with threads_for(len(within)):
+        with one_blas_thread:
             least = eigh(within, subset_by_index=[0, 0], eigvals_only=True)[0]
         return bool(least > _FLOAT32_RESOLUTION * self.basis.variances[0])
 
@@ -545,7 +509,7 @@ def fit_discriminant(
         t = adaptive_shrinkage(basis.variances)
     else:
         t = max(float(shrinkage), SHRINKAGE_FLOOR)
-    with threads_for(len(moments.within)):
+    with one_blas_thread:
         if t > SHRINKAGE_FLOOR:
             axes, coef = _shrunk(moments, t, n_dims, floor=_EPS * basis.variances[0])
         else:

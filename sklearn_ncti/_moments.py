@@ -6,23 +6,27 @@ Products within a chunk may be taken in float32; sums over chunks are float64 al
 """
 
 import mmap
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg.blas import dgemm, dgemv, dger, dsyrk, sgemm, sgemv, ssyrk
+from scipy.linalg.blas import dgemm, dgemv, dger, sgemm, sgemv
 from scipy.sparse import csc_matrix
 
 from ._arrays import as_float64, beside, is_tensor, namespace, to_host, zeros_beside
-from ._threads import exact_float32_products
+from ._threads import exact_float32_products, shared_work
 
 # Values in a chunk of which products are taken, 32 or 64 MiB: large enough for BLAS to be as
 # fast as on the whole, small beside the features.
 _CHUNK_VALUES = 1 << 23
 
-# Values whose products are summed in float32, before their sum goes to float64.
-_FLOAT32_SUM_VALUES = 1 << 25
+# Columns of a tile of second moments, and multiplications in the part of it that is one piece
+# of work, some milliseconds. Within a piece float32 products are summed in float32.
+_TILE_COLUMNS = 512
+_TILE_PRODUCTS = 1 << 29
 
 # Values in a chunk that is only read once, 2 or 4 MiB: it stays in the cache.
 _CACHED_VALUES = 1 << 19
@@ -103,13 +107,24 @@ class ClassMoments:
 
 def chunks(n_rows: int, n_features: int, values: int | None = None) -> Iterator[slice]:
     """Yield slices over the rows, each about the size of one chunk."""
-    step = max(1, (values or _CACHED_VALUES) // max(1, n_features))
+    return _slices(n_rows, max(1, (values or _CACHED_VALUES) // max(1, n_features)))
+
+
+def _slices(n_rows: int, step: int) -> Iterator[slice]:
+    """Yield slices of about equally many rows, `step` at most."""
+    step = -(-n_rows // max(1, -(-n_rows // step)))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
 
 def centered_chunks(
-    X: Any, shift: Any, dtype: type, *, rows: np.ndarray | None = None, values: int | None = None
+    X: Any,
+    shift: Any,
+    dtype: type,
+    *,
+    rows: np.ndarray | None = None,
+    values: int | None = None,
+    run: Callable = map,
 ) -> Iterator[tuple[slice, Any]]:
     """Yield slices over the rows of `X` and their values minus `shift`.
 
@@ -129,6 +144,9 @@ def centered_chunks(
 
     values : int, default=None
         Values in a chunk.
+
+    run : callable, default=map
+        Shares the work on a chunk among threads, see `shared_work`.
 
     Yields
     ------
@@ -151,8 +169,14 @@ def centered_chunks(
     let_go = _page_release(X)
     for part in parts:
         block = buffer[: part.stop - part.start]
-        np.subtract(X[part if rows is None else rows[part]], shift, out=block, casting="same_kind")
-        let_go()
+
+        def fill(within, part=part, block=block):
+            own = slice(part.start + within.start, part.start + within.stop)
+            chosen = X[own if rows is None else rows[own]]
+            np.subtract(chosen, shift, out=block[within], casting="same_kind")
+            let_go()
+
+        deque(run(fill, chunks(*block.shape)), maxlen=0)
         yield part, block
 
 
@@ -200,14 +224,12 @@ def raw_moments(
     d = X.shape[1]
     n = len(X) if rows is None else len(rows)
     total = zeros_beside((d,), X)
-    add, result = _outer_products(X, d, dtype)
     # What NaN and infinity do to the sums is looked at in the end.
-    with np.errstate(invalid="ignore", over="ignore"):
-        # Few features are best read in chunks that stay in the cache, as long as the square
-        # that each is added to is small beside it.
-        values = min(_CHUNK_VALUES, max(_CACHED_VALUES, 4 * d * d))
-        for _, block in centered_chunks(X, shift, dtype, rows=rows, values=values):
-            total += _sum(block)
+    with shared_work_on(X) as run, np.errstate(invalid="ignore", over="ignore"):
+        add, result = _outer_products(X, d, dtype, run)
+        for _, block in centered_chunks(X, shift, dtype, rows=rows, values=_CHUNK_VALUES, run=run):
+            for part in run(lambda part, block=block: _sum(block[part]), chunks(*block.shape)):
+                total += part
             add(block)
     if not bool(namespace(X).isfinite(total).all()):
         check_finite(X)
@@ -245,8 +267,8 @@ def row_products(
     """
     n, d = X.shape
     used = np.empty(d)
-    add, result = _outer_products(X, n, dtype)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with shared_work_on(X) as run, np.errstate(invalid="ignore", over="ignore"):
+        add, result = _outer_products(X, n, dtype, run)
         for part in chunks(d, n, _CHUNK_VALUES):
             columns = as_float64(X[:, part])
             middle = columns.mean(0) if center is None else beside(center[part], X)
@@ -389,6 +411,11 @@ def product(A: Any, B: Any) -> Any:
     return gemm(1.0, B, A.T, trans_a=True).T
 
 
+def shared_work_on(X: Any) -> AbstractContextManager[Callable]:
+    """Return the context of `shared_work`, or of `map` for tensors."""
+    return nullcontext(map) if is_tensor(X) else shared_work()
+
+
 def _sum(block: Any) -> Any:
     """Sum of the rows of a C-ordered chunk."""
     if is_tensor(block):
@@ -397,11 +424,11 @@ def _sum(block: Any) -> Any:
     return gemv(1.0, block.T, np.ones(len(block), dtype=block.dtype))
 
 
-def _outer_products(X: Any, m: int, dtype: type) -> tuple[Callable, Callable]:
+def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[Callable, Callable]:
     """Return what adds ``block.T @ block`` to a float64 sum, and what gives the sum.
 
-    One function for each of the two kinds of arrays: BLAS computes half of a symmetric
-    product, torch all of it.
+    The sum of arrays is made of tiles, which `run` shares among threads. What a tile is does
+    not depend on their number.
     """
     if is_tensor(X):
         total = zeros_beside((m, m), X)
@@ -412,49 +439,35 @@ def _outer_products(X: Any, m: int, dtype: type) -> tuple[Callable, Callable]:
 
         return add, lambda: total
 
-    out = np.zeros((m, m), order="F")
-    if dtype == np.float64:
-
-        def add(block):
-            # The transpose of a C-ordered chunk is F-ordered, which BLAS takes uncopied.
-            dsyrk(1.0, block.T, beta=1.0, c=out, overwrite_c=True)
-
-        return add, lambda: _mirrored(out)
-
-    part = np.zeros((m, m), dtype=np.float32, order="F")
-    waiting = 0
-
-    def flush():
-        nonlocal waiting
-        for columns in chunks(m, m):
-            out[:, columns] += part[:, columns]
-        waiting = 0
+    out = np.zeros((m, m))
+    tiles = list(_slices(m, _TILE_COLUMNS))
 
     def add(block):
-        nonlocal waiting
-        # A few chunks are summed as BLAS sums within one; the rest is float64.
-        ssyrk(1.0, block.T, beta=float(waiting > 0), c=part, overwrite_c=True)
-        waiting += block.size
-        if waiting >= _FLOAT32_SUM_VALUES:
-            flush()
+        step = max(1, _TILE_PRODUCTS // tiles[0].stop ** 2)
+        pieces = [
+            (rows, left, right)
+            for right in tiles
+            for left in tiles
+            if left.start <= right.start
+            for rows in _slices(len(block), step)
+        ]
+
+        def multiply(piece):
+            rows, left, right = piece
+            return block[rows, left].T @ block[rows, right]
+
+        for (_, left, right), found in zip(pieces, run(multiply, pieces), strict=True):
+            out[left, right] += found
 
     def result():
-        if waiting:
-            flush()
-        return _mirrored(out)
+        for right in tiles:
+            for left in tiles:
+                if left.start < right.start:
+                    out[right, left] = out[left, right].T
+        # F-ordered, as LAPACK takes it uncopied.
+        return out.T
 
     return add, result
-
-
-def _mirrored(upper: np.ndarray, step: int = 256) -> np.ndarray:
-    """Fill the lower triangle, which BLAS leaves empty, block by block."""
-    m = len(upper)
-    for start in range(0, m, step):
-        stop = min(start + step, m)
-        corner = upper[start:stop, start:stop]
-        corner += np.triu(corner, 1).T
-        upper[stop:, start:stop] = upper[start:stop, stop:].T
-    return upper
 
 
 def _page_release(X: np.ndarray) -> Callable[[], None]:

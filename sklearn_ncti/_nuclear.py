@@ -9,7 +9,7 @@ from scipy.linalg import eigvalsh
 
 from ._arrays import beside, namespace, to_host
 from ._moments import gram
-from ._threads import one_blas_thread, threads_for
+from ._threads import one_blas_thread
 
 # Values of the blocks that are computed together: 4 MiB on the host, where they should stay
 # in the cache; on a device few large batches are better than many small ones.
@@ -28,7 +28,7 @@ def nuclear_norm(X: Any) -> float:
 def nuclear_norm_from_gram(gram: np.ndarray) -> float:
     """Nuclear norm of any A with ``A.T @ A`` = `gram`: the sum of the eigenvalues' roots."""
     # Rounding can leave an eigenvalue of a positive semidefinite matrix slightly below zero.
-    with threads_for(len(gram)):
+    with one_blas_thread:
         return float(np.sqrt(np.clip(eigvalsh(gram), 0.0, None)).sum())
 
 

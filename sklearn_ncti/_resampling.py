@@ -3,7 +3,6 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from numbers import Integral
@@ -19,7 +18,7 @@ from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, fit_discriminant
 from ._moments import ClassMoments, chunks
 from ._normalization import NO_SPREAD, summed
 from ._nuclear import nuclear_norm_from_gram
-from ._threads import blas_threads, one_blas_thread
+from ._threads import shared_work
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
@@ -198,13 +197,8 @@ def resampled_projection(
         ]
 
     batches = _batches(resampling.draws(codes), n + moments.means.size + moments.within.size)
-    n_threads = min(blas_threads(), _MOST_THREADS)
-    found = []
-    with one_blas_thread, ThreadPoolExecutor(n_threads) as pool:
-        # Some at a time: draws of many rows are large.
-        while some := list(islice(batches, 2 * n_threads)):
-            found.extend(pool.map(components_of, some))
-    return stacked(list(chain.from_iterable(found)))
+    with shared_work(_MOST_THREADS) as run:
+        return stacked(list(chain.from_iterable(run(components_of, batches))))
 
 
 def stacked(

@@ -1,16 +1,20 @@
-"""Floor 0: process-wide settings of BLAS and torch, taken for a moment and given back.
+"""Floor 0: threads: process-wide settings of BLAS and torch, and work shared among threads.
 
 Both settings belong to the whole process, so that two threads which each put back what they
 found could leave the wrong one behind. The first to come takes, the last to go gives back.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 from threading import Lock
 from typing import Any, Self
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 
@@ -111,16 +115,8 @@ exact_float32_products = _Shared(_exact_float32)
 #: the layer, up to four times as long for a light network.
 one_torch_thread = _Shared(_one_torch_thread)
 
-# Side of a square matrix from which on a factorization is faster with several threads.
-_SHARED_SIDE = 640
-
 # Products in the second moments of features from which on a fit is faster with several.
 _SHARED_PRODUCTS = 1e9
-
-
-def threads_for(side: int) -> AbstractContextManager:
-    """Return the context for factorizations of square matrices: one thread for small ones."""
-    return one_blas_thread if side < _SHARED_SIDE else nullcontext()
 
 
 def threads_for_features(n: int, d: int) -> AbstractContextManager:
@@ -130,3 +126,42 @@ def threads_for_features(n: int, d: int) -> AbstractContextManager:
     """
     small = float(n) * d * min(n, d) < _SHARED_PRODUCTS
     return one_blas_thread if small else nullcontext()
+
+
+@contextmanager
+def shared_work(most: int | None = None) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
+    """Give what maps a function over items on as many threads as BLAS may use.
+
+    Each of them has one thread of BLAS. Threads of BLAS itself wait for each other in every
+    call, and spin while they wait: where another process takes the core of one, all lose their
+    time. These take the next item when they are done with one, and wait asleep.
+
+    Parameters
+    ----------
+    most : int, default=None
+        Threads at most.
+
+    Yields
+    ------
+    run : callable
+        As `map`, results in the order of the items. Work on the items has begun when it
+        returns; not more of them are ahead of the results than the threads need.
+    """
+    n_threads = min(blas_threads(), most or sys.maxsize)
+    with one_blas_thread:
+        if n_threads == 1:
+            yield map
+            return
+        with ThreadPoolExecutor(n_threads) as pool:
+
+            def run(function, items):
+                # A setting of the thread that asks.
+                quiet = np.errstate(**np.geterr())
+                items = iter(items)
+                start = partial(pool.submit, quiet(function))
+                waiting = deque(map(start, islice(items, 2 * n_threads)))
+                while waiting:
+                    yield waiting.popleft().result()
+                    waiting.extend(map(start, islice(items, 1)))
+
+            yield run

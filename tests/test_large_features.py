@@ -11,7 +11,8 @@ from helpers import make_problem
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sklearn_ncti import NCTIScorer, _discriminant, _moments, _nuclear
-from sklearn_ncti._discriminant import _leading_eigenpairs, principal_basis, working_dtype
+from sklearn_ncti._discriminant import principal_basis, working_dtype
+from sklearn_ncti._eigen import leading_eigenpairs
 from sklearn_ncti._threads import one_blas_thread
 
 
@@ -70,7 +71,7 @@ def test_squares_beyond_float32(float32_products, scale):
 def test_eigenpairs_in_float32_are_as_right_as_in_float64():
     X, _ = make_problem(3000, 400)
     S = np.cov(X.T)
-    squares, vectors = _leading_eigenpairs(S, 40, np.float32)
+    squares, vectors = leading_eigenpairs(S, 40, np.float32)
     expected, exact = np.linalg.eigh(S)
     np.testing.assert_allclose(squares, expected[::-1][:40], rtol=1e-10)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(40), atol=1e-12)
@@ -83,7 +84,7 @@ def test_flat_spectrum_is_factorized_exactly(gap):
     rng = np.random.default_rng(0)
     rotation = np.linalg.qr(rng.normal(size=(300, 300)))[0]
     values = np.r_[np.linspace(2.0, 1.0 + gap, 40), np.full(260, 1.0)]
-    squares, vectors = _leading_eigenpairs((rotation * values) @ rotation.T, 40, np.float32)
+    squares, vectors = leading_eigenpairs((rotation * values) @ rotation.T, 40, np.float32)
     np.testing.assert_allclose(squares, values[:40], rtol=1e-10)
     if gap:
         inside = np.linalg.norm(rotation[:, :40].T @ vectors, axis=0)
@@ -108,7 +109,8 @@ def test_chunks_change_nothing(monkeypatch, params, shape):
     for module, name, values in [
         (_moments, "_CHUNK_VALUES", 700),
         (_moments, "_CACHED_VALUES", 300),
-        (_moments, "_FLOAT32_SUM_VALUES", 1000),
+        (_moments, "_TILE_COLUMNS", 7),
+        (_moments, "_TILE_PRODUCTS", 500),
         (_nuclear, "_BATCH_VALUES", 20),
     ]:
         monkeypatch.setattr(module, name, values)

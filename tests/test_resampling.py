@@ -14,7 +14,7 @@ from sklearn_ncti import (
     NearestCenterClassifier,
     Ranking,
     SELIGeometry,
-    _resampling,
+    _threads,
     rank_features,
 )
 from sklearn_ncti._base import encode_labels
@@ -106,7 +106,7 @@ def test_threads_change_no_bit(monkeypatch):
     asked = []
 
     def threads(n):
-        monkeypatch.setattr(_resampling, "blas_threads", lambda: asked.append(n) or n)
+        monkeypatch.setattr(_threads, "blas_threads", lambda: asked.append(n) or n)
         return resampled_projection(fitted, Resampling(110, seed=3))
 
     for found, wanted in zip(threads(3), threads(1), strict=True):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._normalization import merge_equal
+
 
 def order_agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     """Agreement of two scores of the same candidates.
@@ -20,6 +22,7 @@ def order_agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
     # Here, not above: scipy.stats takes longer to import than the whole package.
     from scipy.stats import kendalltau, spearmanr, weightedtau
 
+    a, b = merge_equal(a), merge_equal(b)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         taus = [np.nan] * 3
     else:

@@ -10,8 +10,10 @@ NORMALIZATIONS = ("minmax", "zscore", "rank", "absolute")
 # same for all candidates and so never changes the order.
 _MINMAX_SHIFT = {"vc": -1.0}
 
-#: A spread this small beside the values themselves is rounding, not a difference.
-NO_SPREAD = 1e-9
+#: Values that differ by at most this share of the largest of them are equal. Features come from
+#: float32 networks: other batches, threads or processors move a component by some 1e-8 of its
+#: size, and a difference that another machine would not show must not decide a place.
+EQUAL_SHARE = 1e-6
 
 
 def check_normalization(normalization: str) -> None:
@@ -32,6 +34,37 @@ def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> 
     if min(out.values()) < 0 or max(out.values()) == 0:
         raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
     return out
+
+
+def merge_equal(values: np.ndarray, size: float | None = None) -> np.ndarray:
+    """Give values that are equal up to rounding one value.
+
+    Sorted values whose neighbours are at most `EQUAL_SHARE` of `size` apart are equal; all get
+    the largest of them. Values without an equal stay as they are.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_candidates,)
+        Values of one kind; those that are not finite stay as they are.
+
+    size : float, default=None
+        What the differences are compared with; None for the largest absolute value.
+
+    Returns
+    -------
+    merged : ndarray of shape (n_candidates,)
+        The values, in which equal ones compare equal.
+    """
+    merged = np.array(values, dtype=float)
+    finite = np.flatnonzero(np.isfinite(merged))
+    if len(finite) == 0:
+        return merged
+    order = finite[np.argsort(-merged[finite], kind="stable")]
+    falling = merged[order]
+    size = np.abs(falling).max() if size is None else size
+    first = np.concatenate([[True], falling[:-1] - falling[1:] > EQUAL_SHARE * size])
+    merged[order] = falling[first][np.cumsum(first) - 1]
+    return merged
 
 
 def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.ndarray, bool]:
@@ -58,9 +91,8 @@ def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.nda
     """
     ok = np.isfinite(values)
     out = np.full(len(values), np.nan)
-    valid = values[ok]
-    spread = np.ptp(valid)
-    if spread <= NO_SPREAD * np.abs(valid).max():
+    valid = merge_equal(values[ok])
+    if np.ptp(valid) == 0:
         out[ok] = 0.0
         return out, False
     if normalization == "zscore":
@@ -68,11 +100,9 @@ def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.nda
         return out, True
     if normalization == "rank":
         # Mean of the ranks that ties share.
-        rising, tie = np.sort(valid), NO_SPREAD * np.abs(valid).max()
-        below = np.searchsorted(rising, valid - tie, "left")
-        valid = below + np.searchsorted(rising, valid + tie, "right")
-        spread = np.ptp(valid)
-    out[ok] = (valid - valid.min()) / spread + _MINMAX_SHIFT.get(name, 0.0)
+        rising = np.sort(valid)
+        valid = np.searchsorted(rising, valid, "left") + np.searchsorted(rising, valid, "right")
+    out[ok] = (valid - valid.min()) / np.ptp(valid) + _MINMAX_SHIFT.get(name, 0.0)
     return out, True
 
 
@@ -96,7 +126,7 @@ def summed(
     Returns
     -------
     total : ndarray of shape (n_candidates,)
-        The weighted sum.
+        The weighted sum; sums that are equal up to rounding are one value.
 
     normalized : dict of str to ndarray of shape (n_candidates,)
         What is added, before it is weighted.
@@ -106,12 +136,19 @@ def summed(
     """
     normalized, idle = {}, []
     for name, values in components.items():
-        if normalization != "absolute":
+        if normalization == "absolute":
+            values = merge_equal(values)
+        else:
             values, varies = normalize(values, normalization, name)
             idle += [] if varies else [name]
         normalized[name] = values
-    total = sum(weights[name] * values for name, values in normalized.items())
-    return total, normalized, idle
+    parts = np.array([weights[name] * values for name, values in normalized.items()])
+    # Parts can cancel, so that the sums themselves say nothing about the size of rounding.
+    return merge_equal(parts.sum(axis=0), _largest(np.abs(parts).sum(axis=0))), normalized, idle
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(values.max(where=np.isfinite(values), initial=0.0))
 
 
 def finite_values(mapping, argument: str) -> dict[str, float]:

@@ -14,10 +14,11 @@ from sklearn.utils.validation import _num_samples
 from ._agreement import order_agreement, regret
 from ._display import RankingDisplay
 from ._normalization import (
-    NO_SPREAD,
+    EQUAL_SHARE,
     check_normalization,
     check_weights,
     finite_values,
+    merge_equal,
     summed,
 )
 from ._optional import import_optional
@@ -106,7 +107,7 @@ class Ranking:
         self.scorers = list(scorers)
         no_errors = np.full(len(self.results["model"]), "", dtype=object)
         failed = self.results.setdefault("error", no_errors) != ""
-        score = np.where(failed, -np.inf, self.results["score"])
+        score = merge_equal(np.where(failed, -np.inf, self.results["score"]))
         # A stable sort keeps candidates of equal score in the order in which they came.
         self._order = np.argsort(-score, kind="stable")
         self.results["rank"] = _ranks(score)
@@ -250,7 +251,7 @@ class Ranking:
         False
         """
         scored = [i for i in self._order if not self.results["error"][i]]
-        models, score = self.results["model"][scored], self.results["score"][scored]
+        models, score = self.results["model"][scored], merge_equal(self.results["score"][scored])
         columns = {
             name: np.empty(len(scored), dtype=object)
             for name in ("left_out", "names", "best", "best_before")
@@ -263,16 +264,16 @@ class Ranking:
                 continue
             total = self._rescored(np.take(scored, rest), self.weights)
             # Best first before; what comes later and is larger now has changed places.
-            before, tie = score[rest], NO_SPREAD * np.abs(total).max()
-            starts = np.searchsorted(-before, -before - tie)
+            before = score[rest]
+            starts = np.searchsorted(-before, -before)
             least = np.concatenate([[np.inf], np.minimum.accumulate(total)])[starts]
             columns["names"][i] = [
                 str(name) for name in models[rest][np.argsort(-total, kind="stable")]
             ]
             columns["best"][i] = columns["names"][i][0]
             columns["best_before"][i] = str(models[rest][0])
-            columns["best_changes"][i] = total.max() > total[starts == 0].max() + tie
-            columns["order_changes"][i] = (total > least + tie).any()
+            columns["best_changes"][i] = total.max() > total[starts == 0].max()
+            columns["order_changes"][i] = (total > least).any()
         return columns
 
     def ablation(self) -> dict[str, np.ndarray]:
@@ -434,7 +435,7 @@ class Ranking:
                 'have no speed; use cost="n_features", or a dict of name to cost.'
             )
         order = [i for i in self._order if ok[i]]
-        points = np.column_stack([self.results["score"], values])
+        points = np.column_stack([merge_equal(self.results["score"]), merge_equal(values)])
         return [
             str(self.results["model"][i])
             for i in order
@@ -712,8 +713,9 @@ def rank_records(
     total, normalized, idle = summed(sources, normalization, weights)
     if idle and len(scored) > 1:
         warnings.warn(
-            f"The components {idle} do not vary over the {len(scored)} candidates and add 0 to "
-            "each of them; the order rests on the others.",
+            f"The components {idle} do not vary over the {len(scored)} candidates (by more than "
+            f"{EQUAL_SHARE:g} of their size, which is rounding) and add 0 to each of them; the "
+            "order rests on the others.",
             UserWarning,
             stacklevel=3,
         )
@@ -789,7 +791,7 @@ def _beside(records, name, normalization, weights) -> dict[str, np.ndarray]:
 
 def _ranks(score: np.ndarray) -> np.ndarray:
     """Ranks from 1 for the largest score; equal ones share the best, and NaN comes last."""
-    score = np.where(np.isnan(score), -np.inf, score)
+    score = merge_equal(np.where(np.isnan(score), -np.inf, score))
     return 1 + len(score) - np.searchsorted(np.sort(score), score, "right")
 
 

@@ -16,7 +16,7 @@ from ._arrays import to_host
 from ._base import BaseNCTI, encode_labels
 from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, fit_discriminant
 from ._moments import ClassMoments, chunks
-from ._normalization import NO_SPREAD, summed
+from ._normalization import merge_equal, summed
 from ._nuclear import nuclear_norm_from_gram
 from ._threads import shared_work
 
@@ -39,10 +39,6 @@ _LARGEST_INVERSE = 1e6
 
 # Logits, those of a row adding up to 0, whose exponentials and their squares are finite.
 _LARGEST_LOGIT = 300.0
-
-# Scores that differ by less than this share of their spread over the pool are equal: what
-# two arrangements of the same features differ by is rounding.
-_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -532,9 +528,8 @@ def describe_resamples(
 
 def _signs(scores: np.ndarray) -> np.ndarray:
     """Say of each pair whether the first score is larger: 1, 0 for a tie, or -1."""
-    ahead = scores[:, None] - scores
-    tie = max(_TIE * np.ptp(scores), NO_SPREAD * np.abs(scores).max())
-    return np.where(np.abs(ahead) <= tie, 0, np.sign(ahead))
+    scores = merge_equal(scores)
+    return np.sign(scores[:, None] - scores)
 
 
 def _groups(above: np.ndarray, n_resamples: int) -> np.ndarray:

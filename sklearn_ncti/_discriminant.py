@@ -37,6 +37,10 @@ SHRINKAGE_FLOOR = 1e-10
 #: Relative singular value under which a direction counts as absent in the unshrunk case.
 RANK_TOLERANCE = 1e-4
 
+#: By how much axes along which nothing varies are put behind others of the same lambda: above
+#: rounding of the eigenvalues that are compared, which are of the order of 1.
+TIE = 1e-10
+
 #: Principal components whose variances the adaptive shrinkage looks at.
 N_SHRINKAGE_COMPONENTS = 32
 
@@ -89,6 +93,11 @@ class PrincipalBasis:
     total_variance: float
     noise: float
     dtype: type = np.float64
+
+    @property
+    def is_noise(self) -> np.ndarray:
+        """Whether the variance of each component is rounding noise."""
+        return self.variances <= self.noise
 
     def project(self, X: Any) -> Any:
         """Principal coordinates of the rows of `X`, shape (n_samples, k), float64.
@@ -547,7 +556,7 @@ def fit_discriminant(
         t = max(float(shrinkage), SHRINKAGE_FLOOR)
     with threads_for(len(moments.within)):
         if t > SHRINKAGE_FLOOR:
-            axes, coef = _shrunk(moments, t, n_dims, floor=_EPS * basis.variances[0])
+            axes, coef = _shrunk(moments, t, n_dims, basis)
         else:
             axes, coef = _unshrunk(moments, basis)
     with_priors = np.log(moments.priors)
@@ -562,7 +571,7 @@ def fit_discriminant(
     )
 
 
-def _shrunk(moments, t, n_dims, floor):
+def _shrunk(moments, t, n_dims, basis):
     """Axes and coefficients with ``W = (1 - t) S_w + t w I``, w the mean within variance.
 
     The axes solve ``(T - W) e = lambda W e``, where ``T - W = (1 - t) S_b + t b I``.
@@ -570,13 +579,17 @@ def _shrunk(moments, t, n_dims, floor):
     ``(1 - t) (S_b - (b / w) S_w) e = (lambda - b / w) W e``: the same axes in the same order.
     In this form t -> 1, where T - W and W both become multiples of the identity, has a limit
     instead of an arbitrary answer.
+
+    Directions along which nothing varies have lambda = b / w, which is also that of the only
+    direction where one has all variance. Of such equals, the direction that varies comes first.
     """
     within, between = moments.within, moments.between
     # Collapsed classes leave no within-class variance to divide by.
-    w = max(np.trace(within) / n_dims, floor)
+    w = max(np.trace(within) / n_dims, _EPS * basis.variances[0])
     b = np.trace(between) / n_dims
     regular = (1.0 - t) * within / w + t * np.eye(len(within))
     contrast = (between / b if b > 0 else between) - within / w
+    contrast[basis.is_noise, basis.is_noise] -= TIE * t
     _, vectors = eigh(contrast, regular)
     n_axes = min(len(moments.counts) - 1, len(within))
     axes = vectors[:, ::-1][:, :n_axes] / np.sqrt(w)
@@ -590,7 +603,7 @@ def _unshrunk(moments, basis):
     The steps are those of scikit-learn 1.9's ``LinearDiscriminantAnalysis(solver="svd")``,
     done on the scatter instead of on the rows.
     """
-    kept = np.flatnonzero(basis.variances > basis.noise)
+    kept = np.flatnonzero(~basis.is_noise)
     within = moments.within[np.ix_(kept, kept)]
     # A component without within-class scatter is perfectly collapsed, the best there is;
     # the floor keeps it, with a deviation at the edge of rounding, instead of dividing by 0.

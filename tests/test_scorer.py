@@ -103,6 +103,27 @@ def test_directions_without_variance_do_not_reach_other_rows():
         assert scorer.score(moved, y) == pytest.approx(scorer.score())
 
 
+@few_rows
+@pytest.mark.parametrize("shrinkage", [1e-3, 0.1, 0.99, 1.0])
+@pytest.mark.parametrize("more", [[[1.0]], [[0.0]], [[1.0, -2.0, 0.0]]], ids=str)
+def test_the_only_direction_with_variance_is_an_axis(shrinkage, more):
+    # Copies of one feature and constants: along the line, lambda is exactly what it is in the
+    # directions in which nothing varies, and these must not come first.
+    rng = np.random.default_rng(0)
+    y = np.r_[0, 1, rng.integers(0, 2, 40)]
+    x = 2.0 * y + rng.normal(size=42)
+    X = np.column_stack([x, x[:, None] @ more + 3.0])
+    d = X.shape[1]
+    total = X.var(axis=0).sum()
+    within = sum(
+        (X[y == c] - X[y == c].mean(axis=0)).var(axis=0).sum() * (y == c).mean() for c in (0, 1)
+    )
+    regular = (1 - shrinkage) * within + shrinkage * within / d
+    scorer = NCTIScorer(shrinkage=shrinkage).fit(X, y)
+    assert scorer.seli_ == pytest.approx(np.sqrt(42 * total / regular))
+    assert scorer.transform(X).var() > 0
+
+
 @pytest.mark.parametrize("shrinkage", [0.0, 0.01, 0.5, 0.99])
 def test_fixed_shrinkage_agrees_with_sklearn(problem, shrinkage):
     X, y = problem

@@ -138,7 +138,7 @@ def gaussian_overlaps(
             "leave them out."
         )
     basis = principal_basis(X, min(n_components, *X.shape))
-    H = basis.project(X)[:, basis.variances > basis.noise]
+    H = basis.project(X)[:, ~basis.is_noise]
     means = class_moments(H, y, n_classes).means
     variances = cross_products(one_hot(y, n_classes), (H - means[y]) ** 2) / counts[:, None]
     if covariance_type == "spherical":

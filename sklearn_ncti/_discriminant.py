@@ -44,6 +44,9 @@ TIE = 1e-10
 #: Principal components whose variances the adaptive shrinkage looks at.
 N_SHRINKAGE_COMPONENTS = 32
 
+# Variance under which products of small values are lost, or rounded, at the end of float64.
+_LEAST_VARIANCE = 1e-280
+
 # Products in the scatter of float32 features from which on they are taken in float32.
 _FLOAT32_PRODUCTS = 2e8
 
@@ -291,7 +294,8 @@ def principal_basis(X: Any, n_components: int, dtype: type = np.float64) -> Prin
     Raises
     ------
     ValueError
-        If all rows are equal, or a value is NaN or infinite.
+        If all rows are equal, a value is NaN or infinite, or squares are beyond the range of
+        float64.
     """
     kept = _kept_of(X, dtype)
     if kept.basis is None or len(kept.basis.variances) < n_components:
@@ -313,6 +317,11 @@ def _basis_of_scatter(X, mean, scatter, n_components, dtype, rows=None):
         raise ValueError(
             f"X has constant features: all {n} rows are equal, so there is no geometry to "
             "score. Check the images and the weights that the features come from."
+        )
+    if trace < n * _LEAST_VARIANCE:
+        raise ValueError(
+            f"X has a variance of {trace / n:.3g}, and float64 rounds squares so small: at least "
+            f"{_LEAST_VARIANCE:g} is needed. Multiply all features by one constant first."
         )
     squares, vectors = _leading_eigenpairs(scatter, n_components, dtype)
     noise = max(n, d) * _EPS * squares[0]

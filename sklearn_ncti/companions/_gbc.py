@@ -88,6 +88,7 @@ class GBC(BaseCompanion):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"spherical", "diagonal"})],
     }
+    _is_scale_free = True
 
     def __init__(self, n_components: int = 64, *, covariance_type: str = "spherical"):
         self.n_components = n_components

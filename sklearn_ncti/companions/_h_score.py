@@ -83,6 +83,7 @@ class HScore(BaseCompanion):
     _parameter_constraints: dict = {
         "shrinkage": [StrOptions({"ledoit-wolf"}), Interval(Real, 0, 1, closed="left"), None],
     }
+    _is_scale_free = True
 
     def __init__(self, *, shrinkage: str | float | None = "ledoit-wolf"):
         self.shrinkage = shrinkage

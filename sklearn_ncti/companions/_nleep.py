@@ -92,6 +92,7 @@ class NLEEP(BaseCompanion):
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
         "random_state": ["random_state"],
     }
+    _is_scale_free = True
 
     def __init__(
         self,

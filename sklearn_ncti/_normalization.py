@@ -133,7 +133,7 @@ def finite_values(mapping, argument: str) -> dict[str, float]:
         raise ValueError(f"{argument} is empty.")
     for name, value in mapping.items():
         if not _is_finite(value):
-            raise ValueError(f"{argument}[{name!r}] is {value!r}; it must be a finite number.")
+            raise ValueError(f"{argument}[{name!r}] is {value!r:.60}; it must be a finite number.")
     return {name: float(value) for name, value in mapping.items()}
 
 

@@ -101,5 +101,27 @@ def check_tensor(X: Any, least_rows: int) -> Any:
         )
     if len(X) < least_rows:
         raise ValueError(f"X has {len(X)} row(s), but at least {least_rows} are needed.")
+    if X.is_complex():
+        raise ValueError(f"Complex data not supported: X is a tensor of type {X.dtype}.")
     X = X.detach()
+    check_whole_numbers(X)
     return X if X.is_floating_point() else X.double()
+
+
+def check_whole_numbers(X: Any) -> None:
+    """Raise a ValueError if `X` has whole numbers that float64 would round."""
+    if is_tensor(X):
+        whole = not (X.is_floating_point() or X.is_complex())
+    else:
+        # A sparse matrix or an array of another library is refused later, or is converted.
+        X = X if hasattr(X, "dtype") else np.asarray(X)
+        whole = isinstance(X, np.ndarray) and X.dtype.kind in "iu"
+    if not whole or 0 in X.shape:
+        return
+    largest = max(int(X.max()), -int(X.min()))
+    if largest > 2**53:
+        raise ValueError(
+            f"X has whole numbers as large as {largest:.3g}, and float64 rounds those beyond "
+            "2**53, 9.01e+15. Subtract a constant from every feature first, or round them "
+            "yourself with X.astype(float)."
+        )

@@ -22,8 +22,8 @@ from ._arrays import (
     beside,
     check_same_namespace,
     check_tensor,
+    check_whole_numbers,
     like_input,
-    namespace,
     stays_on_device,
     to_host,
     zeros_beside,
@@ -47,6 +47,70 @@ COMPONENTS = ("seli", "ncc", "vc")
 COMFORTABLE_ROWS = 5
 
 _FLOATS = [np.float64, np.float32, np.float16]
+
+
+def label_array(y: Any) -> Any:
+    """Return `y`, as an array of objects where another would make two labels equal.
+
+    numpy turns a list that has a string into an array of strings of one length, which makes a
+    label of NaN, drops NUL at the end of a string, and does not tell 1 from "1".
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Class labels as a user gives them.
+
+    Returns
+    -------
+    y : array-like of shape (n_samples,)
+        The same labels, on the host.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing.
+
+    TypeError
+        If labels cannot be sorted.
+    """
+    y = to_host(y)
+    plain = np.asarray(y)
+    turned_to_text = isinstance(y, list | tuple) and plain.dtype.kind == "U"
+    labels = np.array(y, dtype=object) if turned_to_text else plain
+    if labels.ndim != 1 or labels.dtype.kind not in "OfmM":
+        return y
+    for row, label in enumerate(labels):
+        if _is_missing(label):
+            raise ValueError(
+                f"y has no label in row {row}: {label}. Label every row, or leave out those "
+                "that have no label."
+            )
+    if turned_to_text and len(set(labels)) == len(np.unique(plain)):
+        return y
+    if labels.dtype.kind == "O":
+        _check_sortable(labels)
+    return labels
+
+
+def _is_missing(label) -> bool:
+    """Whether a label is None, NaN, NaT or pandas.NA."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:
+        # What pandas.NA is compared with is NA, which is neither true nor false.
+        return True
+
+
+def _check_sortable(labels: np.ndarray) -> None:
+    """Raise a TypeError if labels have no order among each other."""
+    try:
+        sorted(set(labels))
+    except TypeError as exc:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"y has labels of the types {kinds}, which cannot be sorted. Use strings, or whole "
+            "numbers, for all classes."
+        ) from exc
 
 
 def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,9 +256,14 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If `X` has NaN, infinity, fewer than two rows or only equal rows, or if `y` has
-            another length than `X`, one class only, or is no vector of class labels; with
-            `cv`, if not every row is held out once or a class is missing from what is left.
+            If `X` has NaN, infinity, fewer than two rows or only equal rows, values whose
+            squares are beyond the range of float64, or whole numbers that it rounds; if `y`
+            has another length than `X`, one class only, a missing label, or is no vector of
+            class labels; with `cv`, if not every row is held out once or a class is missing
+            from what is left.
+
+        TypeError
+            If labels cannot be sorted.
         """
         given, given_y = X, y
         X, y = self._validated(X, y, reset=True)
@@ -329,14 +398,16 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             X = check_tensor(X, least)
             if isinstance(y, str):
                 return X
-            y = validate_data(self, y=to_host(y))
+            y = validate_data(self, y=label_array(y))
             check_consistent_length(X, y)
             return X, y
+        X = to_host(X)
+        check_whole_numbers(X)
         # Features are looked at for NaN where they are read, chunk by chunk.
         return validate_data(
             self,
-            to_host(X),
-            to_host(y),
+            X,
+            label_array(y),
             dtype=_FLOATS,
             reset=reset,
             ensure_min_samples=least,
@@ -362,7 +433,9 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     def _projected(self, X):
         """Principal coordinates of validated rows."""
         H = self._discriminant.basis.project(X)
-        if not bool(namespace(H).isfinite(H).all()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = float((H * H).sum())
+        if not np.isfinite(size):
             check_finite(X)
         return H
 

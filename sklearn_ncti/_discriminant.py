@@ -39,11 +39,18 @@ SHRINKAGE_FLOOR = 1e-10
 #: Relative singular value under which a direction counts as absent in the unshrunk case.
 RANK_TOLERANCE = 1e-4
 
+#: By how much axes along which nothing varies are put behind others of the same lambda: above
+#: rounding of the eigenvalues that are compared, which are of the order of 1.
+TIE = 1e-10
+
 #: Principal components whose variances the adaptive shrinkage looks at.
 N_SHRINKAGE_COMPONENTS = 32
 
 # Values of the rows that one thread projects at a time.
 _SHARED_VALUES = 1 << 21
+
+# Variance under which products of small values are lost, or rounded, at the end of float64.
+_LEAST_VARIANCE = 1e-280
 
 # Products in the scatter of float32 features from which on they are taken in float32.
 _FLOAT32_PRODUCTS = 2e8
@@ -86,6 +93,11 @@ class PrincipalBasis:
     total_variance: float
     noise: float
     dtype: type = np.float64
+
+    @property
+    def is_noise(self) -> np.ndarray:
+        """Whether the variance of each component is rounding noise."""
+        return self.variances <= self.noise
 
     def project(self, X: Any) -> Any:
         """Principal coordinates of the rows of `X`, shape (n_samples, k), float64.
@@ -283,7 +295,8 @@ def principal_basis(X: Any, n_components: int, dtype: type = np.float64) -> Prin
     Raises
     ------
     ValueError
-        If all rows are equal, or a value is NaN or infinite.
+        If all rows are equal, a value is NaN or infinite, or squares are beyond the range of
+        float64.
     """
     kept = _kept_of(X, dtype)
     if kept.basis is None or len(kept.basis.variances) < n_components:
@@ -305,6 +318,11 @@ def _basis_of_scatter(X, mean, scatter, n_components, dtype, rows=None):
         raise ValueError(
             f"X has constant features: all {n} rows are equal, so there is no geometry to "
             "score. Check the images and the weights that the features come from."
+        )
+    if trace < n * _LEAST_VARIANCE:
+        raise ValueError(
+            f"X has a variance of {trace / n:.3g}, and float64 rounds squares so small: at least "
+            f"{_LEAST_VARIANCE:g} is needed. Multiply all features by one constant first."
         )
     squares, vectors = leading_eigenpairs(scatter, n_components, dtype)
     noise = max(n, d) * _EPS * squares[0]
@@ -511,7 +529,7 @@ def fit_discriminant(
         t = max(float(shrinkage), SHRINKAGE_FLOOR)
     with one_blas_thread:
         if t > SHRINKAGE_FLOOR:
-            axes, coef = _shrunk(moments, t, n_dims, floor=_EPS * basis.variances[0])
+            axes, coef = _shrunk(moments, t, n_dims, basis)
         else:
             axes, coef = _unshrunk(moments, basis)
     with_priors = np.log(moments.priors)
@@ -526,7 +544,7 @@ def fit_discriminant(
     )
 
 
-def _shrunk(moments, t, n_dims, floor):
+def _shrunk(moments, t, n_dims, basis):
     """Axes and coefficients with ``W = (1 - t) S_w + t w I``, w the mean within variance.
 
     The axes solve ``(T - W) e = lambda W e``, where ``T - W = (1 - t) S_b + t b I``.
@@ -534,13 +552,17 @@ def _shrunk(moments, t, n_dims, floor):
     ``(1 - t) (S_b - (b / w) S_w) e = (lambda - b / w) W e``: the same axes in the same order.
     In this form t -> 1, where T - W and W both become multiples of the identity, has a limit
     instead of an arbitrary answer.
+
+    Directions along which nothing varies have lambda = b / w, which is also that of the only
+    direction where one has all variance. Of such equals, the direction that varies comes first.
     """
     within, between = moments.within, moments.between
     # Collapsed classes leave no within-class variance to divide by.
-    w = max(np.trace(within) / n_dims, floor)
+    w = max(np.trace(within) / n_dims, _EPS * basis.variances[0])
     b = np.trace(between) / n_dims
     regular = (1.0 - t) * within / w + t * np.eye(len(within))
     contrast = (between / b if b > 0 else between) - within / w
+    contrast[basis.is_noise, basis.is_noise] -= TIE * t
     _, vectors = eigh(contrast, regular)
     n_axes = min(len(moments.counts) - 1, len(within))
     axes = vectors[:, ::-1][:, :n_axes] / np.sqrt(w)
@@ -554,7 +576,7 @@ def _unshrunk(moments, basis):
     The steps are those of scikit-learn 1.9's ``LinearDiscriminantAnalysis(solver="svd")``,
     done on the scatter instead of on the rows.
     """
-    kept = np.flatnonzero(basis.variances > basis.noise)
+    kept = np.flatnonzero(~basis.is_noise)
     within = moments.within[np.ix_(kept, kept)]
     # A component without within-class scatter is perfectly collapsed, the best there is;
     # the floor keeps it, with a deviation at the edge of rounding, instead of dividing by 0.

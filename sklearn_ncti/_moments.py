@@ -219,7 +219,7 @@ def raw_moments(
     Raises
     ------
     ValueError
-        If a value is NaN or infinite.
+        If a value is NaN, infinite or, for float64, so large that its square is.
     """
     d = X.shape[1]
     n = len(X) if rows is None else len(rows)
@@ -231,9 +231,10 @@ def raw_moments(
             for part in run(lambda part, block=block: _sum(block[part]), chunks(*block.shape)):
                 total += part
             add(block)
-    if not bool(namespace(X).isfinite(total).all()):
-        check_finite(X)
-    return RawMoments(n, total, result())
+        square = result()
+        if not np.isfinite(float(total.sum()) + float(square.trace())):
+            check_finite(X, dtype)
+    return RawMoments(n, total, square)
 
 
 def row_products(
@@ -263,7 +264,7 @@ def row_products(
     Raises
     ------
     ValueError
-        If a value is NaN or infinite.
+        If a value is NaN, infinite or, for float64, so large that its square is.
     """
     n, d = X.shape
     used = np.empty(d)
@@ -275,9 +276,9 @@ def row_products(
             used[part] = to_host(middle)
             block = (columns - middle).T
             add(block if is_tensor(X) else np.ascontiguousarray(block, dtype=dtype))
-    products = result()
-    if not np.isfinite(float(products.trace())):
-        check_finite(X)
+        products = result()
+        if not np.isfinite(float(products.trace())):
+            check_finite(X, dtype)
     return used, products
 
 
@@ -383,8 +384,12 @@ def _add_by_class(sums: Any, classes: Any, rows: Any) -> None:
         sums += csc_matrix((np.ones(n), classes, np.arange(n + 1)), (len(sums), n)) @ rows
 
 
-def check_finite(X: Any) -> None:
-    """Raise a ValueError that says where `X` has NaN or infinity, if it has any."""
+def check_finite(X: Any, dtype: type = np.float64) -> None:
+    """Raise a ValueError that says what in `X` leaves its sums or squares without a value.
+
+    That is NaN, infinity or, where products are taken in float64, values that are too large.
+    """
+    largest = 0.0
     for part in chunks(*X.shape):
         block = to_host(X[part])
         wrong = ~np.isfinite(block)
@@ -396,6 +401,12 @@ def check_finite(X: Any) -> None:
                 "Look at what that row was computed from; features in 16 bits may have "
                 "overflowed, compute them in 32 then."
             )
+        largest = max(largest, float(np.abs(block).max()))
+    if dtype == np.float64:
+        raise ValueError(
+            f"X has values as large as {largest:.3g}, and float64 has no room for sums of their "
+            "squares: it ends at 1.8e+308. Divide all features by one constant first."
+        )
 
 
 # Large products of arrays are taken by scipy's BLAS, never by numpy's: as wheels, each brings

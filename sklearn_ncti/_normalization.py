@@ -1,5 +1,6 @@
 """Floor 4: how components of many candidates become comparable and are added."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,10 @@ _MINMAX_SHIFT = {"vc": -1.0}
 #: float32 networks: other batches, threads or processors move a component by some 1e-8 of its
 #: size, and a difference that another machine would not show must not decide a place.
 EQUAL_SHARE = 1e-6
+
+
+#: Weights up to this leave sums of weighted components finite.
+LARGEST_WEIGHT = 1e100
 
 
 def check_normalization(normalization: str) -> None:
@@ -33,6 +38,10 @@ def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> 
     out = {name: given.get(name, 1.0) for name in names}
     if min(out.values()) < 0 or max(out.values()) == 0:
         raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
+    if max(out.values()) > LARGEST_WEIGHT:
+        raise ValueError(
+            f"weights must be at most {LARGEST_WEIGHT:g}, got {out}. Divide all by one constant."
+        )
     return out
 
 
@@ -160,6 +169,14 @@ def finite_values(mapping, argument: str) -> dict[str, float]:
     if not mapping:
         raise ValueError(f"{argument} is empty.")
     for name, value in mapping.items():
-        if not np.isfinite(value):
-            raise ValueError(f"{argument}[{name!r}] is {value}; it must be a finite number.")
+        if not _is_finite(value):
+            raise ValueError(f"{argument}[{name!r}] is {value!r:.60}; it must be a finite number.")
     return {name: float(value) for name, value in mapping.items()}
+
+
+def _is_finite(value) -> bool:
+    """Whether a value is a number that float64 holds."""
+    try:
+        return math.isfinite(value)
+    except (TypeError, OverflowError):
+        return False

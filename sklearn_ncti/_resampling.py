@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from ._arrays import to_host
 from ._base import BaseNCTI, encode_labels
-from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, fit_discriminant
+from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, TIE, fit_discriminant
 from ._moments import ClassMoments, chunks
 from ._normalization import merge_equal, summed
 from ._nuclear import nuclear_norm_from_gram
@@ -127,7 +127,7 @@ def check_resampling(
     if counts.min() < 2:
         raise ValueError(
             f"n_resamples={n_resamples} draws rows anew within every class, but the class "
-            f"{classes[counts.argmin()].item()!r} has 1 row: at least 2 of every class are "
+            f"{classes.tolist()[counts.argmin()]!r} has 1 row: at least 2 of every class are "
             "needed. Add rows, leave that class out, or use n_resamples=0."
         )
     least = int(np.ceil(2 / (1 - LEVEL))) - 1
@@ -266,7 +266,7 @@ def _solved_together(fitted, moments) -> dict[int, _Axes]:
     fit, t = fitted._discriminant, fitted.shrinkage_
     shrunk = t > SHRINKAGE_FLOOR
     counts, priors = moments[0].counts, moments[0].priors
-    kept = np.flatnonzero((fit.basis.variances > fit.basis.noise) | shrunk)
+    kept = np.flatnonzero(~fit.basis.is_noise | shrunk)
     within = np.array([of_drawn.within for of_drawn in moments])[:, kept[:, None], kept]
     means = np.array([of_drawn.means for of_drawn in moments])[:, :, kept]
     spread = np.sqrt(priors)[:, None] * (means - (priors @ means)[:, None])
@@ -302,7 +302,9 @@ def _solved_together(fitted, moments) -> dict[int, _Axes]:
         # The contrast of `fit_discriminant`, whose axes have a limit as t goes to 1.
         own, between = _turned(factor) @ within[good] @ factor, _turned(inner) @ inner
         w, b = units[good], np.square(spread[good]).sum(axis=(1, 2))[:, None] / fit.n_dims
-        roots, vectors = np.linalg.eigh(between / b[:, None] - own / w[:, None])
+        contrast = between / b[:, None] - own / w[:, None]
+        contrast[:, fit.basis.is_noise, fit.basis.is_noise] -= TIE
+        roots, vectors = np.linalg.eigh(contrast)
         roots = b * (1 / w + (1 - t) * roots[:, -n_axes:])
         vectors = vectors[:, :, -n_axes:]
         products = n * _turned(vectors) @ (own + between) @ vectors

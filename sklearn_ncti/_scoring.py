@@ -17,7 +17,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_y
 
 from ._arrays import to_host
-from ._base import COMPONENTS, encode_labels
+from ._base import COMPONENTS, encode_labels, label_array
 from ._discriminant import shared_moments
 from ._resampling import (
     Resampling,
@@ -43,7 +43,7 @@ _N_FOLDS = 5
 
 def check_labels(labels: ArrayLike) -> np.ndarray:
     """Return `labels` as a vector of at least two classes, or raise a ValueError."""
-    labels = _check_y(labels)
+    labels = _check_y(label_array(labels))
     encode_labels(labels)
     return labels
 

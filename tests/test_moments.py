@@ -64,3 +64,14 @@ def test_class_nuclear_norms():
     np.testing.assert_allclose(
         class_nuclear_norms(lambda rows: rows, P, y, 4, 4)[0], [*expected, 0.0]
     )
+
+
+@pytest.mark.parametrize("shape", [(40, 5), (5, 40)])
+def test_values_whose_squares_overflow_are_named(chunk_values, shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    X[3, 4] = -2e160
+    with pytest.raises(ValueError, match=r"X has values as large as 2e\+160"):
+        gram(X)
+    X[4, 4] = np.inf
+    with pytest.raises(ValueError, match="infinity: the first is in row 4, column 4"):
+        gram(X)

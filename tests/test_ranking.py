@@ -201,6 +201,13 @@ def test_bad_arguments(problem):
         rank_features({"a": X}, y, weights={"seli": -1})
     with pytest.raises(ValueError, match=r"weights\['vc'\] is nan"):
         rank_features({"a": X}, y, weights={"vc": np.nan})
+    with pytest.raises(ValueError, match=r"weights must be at most 1e\+100, got .*1e\+308"):
+        rank_features({"a": X}, y, weights={"vc": 1e308})
+    for value in ("1", None, 1j, 10**400):
+        with pytest.raises(ValueError, match=r"weights\['vc'\] is .*; it must be a finite number"):
+            rank_features({"a": X}, y, weights={"vc": value})
+    with pytest.raises(ValueError, match="y has no label in row 1: nan"):
+        rank_features({"a": X}, ["a", np.nan, *["b"] * 598])
     with pytest.raises(TypeError, match=r"Ridge.score needs \['X', 'y'\]"):
         rank_features({"a": X}, y, scorer=Ridge())
     with pytest.raises(TypeError, match=r"NCTIScorer.score needs \['self'\]"):

@@ -128,6 +128,19 @@ def test_constant_and_repeated_features_do_not_count():
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
 
 
+@pytest.mark.parametrize("scale", [0.01, 0.1])
+def test_the_only_direction_with_variance_is_an_axis_of_every_draw(monkeypatch, scale):
+    X, y = make_problem(n=100, d=1, n_classes=2, scale=scale, spread=2.0)
+    fitted = keep(NCTIScorer(shrinkage=0.3), np.column_stack([X, X, X]), y)
+    short = resampled_projection(fitted, Resampling(20, seed=3))
+    assert (short[0]["seli"] > 0.5 * fitted.seli_).all()
+    monkeypatch.setattr(_resampling, "_LARGEST_INVERSE", 0)
+    long = resampled_projection(fitted, Resampling(20, seed=3))
+    for found, wanted in zip(short, long, strict=True):
+        for name in ("seli", "ncc", "vc"):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
+
+
 def test_collapsed_classes_do_not_move():
     y = np.arange(60) % 3
     X = 10 * np.eye(3)[y]
@@ -331,6 +344,8 @@ def test_refused():
     lonely[0] = 9
     with pytest.raises(ValueError, match=r"the class 9 has 1 row: at least 2 of every class"):
         rank_features(features, lonely, n_resamples=50)
+    with pytest.raises(ValueError, match=r"the class 'c9' has 1 row: at least 2 of every class"):
+        rank_features(features, np.array([f"c{c}" for c in lonely], dtype=object), n_resamples=50)
     for wrong in (-1, 2.5, "many", True):
         with pytest.raises(ValueError, match="n_resamples must be an integer of at least 0"):
             rank_features(features, y, n_resamples=wrong)

@@ -103,6 +103,83 @@ def test_directions_without_variance_do_not_reach_other_rows():
         assert scorer.score(moved, y) == pytest.approx(scorer.score())
 
 
+def one_feature(X, rng):
+    return X[:, :1]
+
+
+def two_features(X, rng):
+    return X[:, :2]
+
+
+def repeated_columns(X, rng):
+    return X[:, [0, 1, *rng.integers(0, 2, size=3)]]
+
+
+def constant_columns(X, rng):
+    return np.column_stack([X[:, :3], np.full((len(X), 2), rng.normal())])
+
+
+def mixed_columns(X, rng):
+    return X[:, :3] @ rng.normal(size=(3, 8))
+
+
+def all_features(X, rng):
+    return X
+
+
+@few_rows
+@pytest.mark.filterwarnings("ignore:Variables are collinear:UserWarning")
+@pytest.mark.parametrize("shrinkage", ["adaptive", 0.0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("rows", ["two of each class", "more rows"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        one_feature,
+        two_features,
+        repeated_columns,
+        constant_columns,
+        mixed_columns,
+        all_features,
+    ],
+)
+def test_random_problems(columns, rows, shrinkage):
+    """Few features, few rows, and features of less rank than there are components."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        n_classes = rng.integers(2, 6)
+        y = np.repeat(np.arange(n_classes), 2)
+        if rows == "more rows":
+            y = np.append(y, rng.integers(0, n_classes, size=60))
+        centers = rng.choice([0.3, 2.0]) * rng.normal(size=(n_classes, 10))
+        X = columns(centers[y] + rng.normal(size=(len(y), 10)), rng)
+        X = rng.choice([0.05, 0.3, 1.0, 10.0]) * X + rng.choice([0.0, 30.0])
+        share = None if shrinkage == "adaptive" else shrinkage
+        expected, _ = plain_components(X, y, shrinkage=share)
+        found = NCTIScorer(shrinkage=shrinkage).fit(X, y).components_
+        assert found == pytest.approx({name: expected[name] for name in found}, rel=1e-6), seed
+
+
+@few_rows
+@pytest.mark.parametrize("shrinkage", [1e-3, 0.1, 0.99, 1.0])
+@pytest.mark.parametrize("more", [[[1.0]], [[0.0]], [[1.0, -2.0, 0.0]]], ids=str)
+def test_the_only_direction_with_variance_is_an_axis(shrinkage, more):
+    # Copies of one feature and constants: along the line, lambda is exactly what it is in the
+    # directions in which nothing varies, and these must not come first.
+    rng = np.random.default_rng(0)
+    y = np.r_[0, 1, rng.integers(0, 2, 40)]
+    x = 2.0 * y + rng.normal(size=42)
+    X = np.column_stack([x, x[:, None] @ more + 3.0])
+    d = X.shape[1]
+    total = X.var(axis=0).sum()
+    within = sum(
+        (X[y == c] - X[y == c].mean(axis=0)).var(axis=0).sum() * (y == c).mean() for c in (0, 1)
+    )
+    regular = (1 - shrinkage) * within + shrinkage * within / d
+    scorer = NCTIScorer(shrinkage=shrinkage).fit(X, y)
+    assert scorer.seli_ == pytest.approx(np.sqrt(42 * total / regular))
+    assert scorer.transform(X).var() > 0
+
+
 @pytest.mark.parametrize("shrinkage", [0.0, 0.01, 0.5, 0.99])
 def test_fixed_shrinkage_agrees_with_sklearn(problem, shrinkage):
     X, y = problem
@@ -328,6 +405,17 @@ def test_labels_of_any_kind(problem, labels):
     assert scorer.score(X, y) == pytest.approx(scorer.score())
 
 
+@pytest.mark.parametrize("kind", [list, tuple, lambda y: np.array(y, dtype=object)])
+def test_labels_that_differ_by_what_numpy_drops(problem, kind):
+    X, y = problem
+    names = kind([("a", "a\0", "b", "b\0\0", "c")[c] for c in y])
+    scorer = NCTIScorer().fit(X, names)
+    assert scorer.classes_.tolist() == ["a", "a\0", "b", "b\0\0", "c"]
+    assert scorer.components_ == NCTIScorer().fit(X, y).components_
+    assert scorer.score(X, names) == pytest.approx(scorer.score())
+    assert set(scorer.predict(X)) <= set(names)
+
+
 # Other rows -------------------------------------------------------------------------------
 
 
@@ -403,6 +491,14 @@ def infinity(X, y):
     return X, y
 
 
+def whole(dtype):
+    return lambda X, y: (np.rint(100 * X).astype(dtype) + dtype(2**60), y)
+
+
+def missing(label):
+    return lambda X, y: (X, [label if i == 3 else f"class {c}" for i, c in enumerate(y)])
+
+
 BAD = {
     "NaN": (nan, ValueError, "X contains NaN"),
     "infinity": (infinity, ValueError, "X contains infinity"),
@@ -418,6 +514,31 @@ BAD = {
     "one-dimensional": (lambda X, y: (X[:, 0], y), ValueError, "Expected 2D array"),
     "images": (lambda X, y: (X.reshape(600, 10, 10), y), ValueError, "dim 3"),
     "no labels": (lambda X, y: (X, None), ValueError, "requires y"),
+    "too large": (lambda X, y: (X * 1e160, y), ValueError, r"X has values as large as .*e\+160"),
+    "overflow": (lambda X, y: (X * 1e307, y), ValueError, r"X has values as large as .*e\+30"),
+    "too small": (lambda X, y: (X * 1e-160, y), ValueError, r"X has a variance of .*e-3"),
+    "nearly 0": (lambda X, y: (X * 1e-200, y), ValueError, r"X has a variance of 0"),
+    "int64": (whole(np.int64), ValueError, r"X has whole numbers as large as 1.15e\+18"),
+    "uint64": (whole(np.uint64), ValueError, r"X has whole numbers as large as 1.15e\+18"),
+    "large list": (lambda X, y: (whole(int)(X, y)[0].tolist(), y), ValueError, "X has whole"),
+    "label types": (
+        lambda X, y: (X, np.array(["a", 1], dtype=object)[y % 2]),
+        TypeError,
+        r"y has labels of the types \['int', 'str'\], which cannot be sorted",
+    ),
+    "label None": (missing(None), ValueError, "y has no label in row 3: None"),
+    "label NaN": (missing(np.nan), ValueError, "y has no label in row 3: nan"),
+    "label NaT": (missing(np.datetime64("NaT")), ValueError, "y has no label in row 3: .*NaT"),
+    "label NaN, array": (
+        lambda X, y: (X, np.where(y == 1, np.nan, y)),
+        ValueError,
+        "y has no label in row",
+    ),
+    "label 1 and '1'": (
+        lambda X, y: (X, [1, *np.where(y[1:] == 1, "1", "b").tolist()]),
+        TypeError,
+        r"y has labels of the types \['int', 'str'\], which cannot be sorted",
+    ),
 }
 
 
@@ -427,6 +548,23 @@ def test_bad_input(name):
     X, y = make(*make_problem())
     with pytest.raises(error, match=message):
         NCTIScorer().fit(X, y)
+
+
+@pytest.mark.parametrize("name", ["too large", "too small"])
+@pytest.mark.parametrize("parameters", [{"variant": "paper"}, {"cv": 3}, {"n_components": 2}])
+@pytest.mark.parametrize("shape", [(200, 30), (30, 200)])
+@few_rows
+def test_range_of_the_features(name, parameters, shape):
+    # The bounds are those of the arithmetic: nothing within them changes a score.
+    make, error, message = BAD[name]
+    X, y = make_problem(*shape, n_classes=2)
+    with pytest.raises(error, match=message):
+        NCTIScorer(**parameters).fit(*make(X, y))
+    for shrinkage in (0.0, 0.1):
+        scorer = NCTIScorer(**parameters, shrinkage=shrinkage).fit(X, y)
+        for factor in (1e145, 1e-135):
+            other = NCTIScorer(**parameters, shrinkage=shrinkage).fit(X * factor, y)
+            assert other.score_ == pytest.approx(scorer.score_, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -449,6 +587,13 @@ def test_bad_rows_to_score(problem):
     scorer = NCTIScorer().fit(X, y)
     with pytest.raises(ValueError, match=r"not in the fitted y: \[7\]"):
         scorer.score(X[:2], [0, 7])
+    for factor in (1e160, 1e307):
+        with pytest.raises(ValueError, match="X has values as large as"):
+            scorer.score(X * factor, y)
+    with pytest.raises(ValueError, match="X has values as large as"):
+        scorer.predict(X * 1e307)
+    with pytest.raises(ValueError, match="y has no label in row 1: None"):
+        scorer.score(X[:2], [0, None])
     with pytest.raises(ValueError, match="y is None: pass both"):
         scorer.score(X)
     with pytest.raises(ValueError, match="X is None: pass both"):

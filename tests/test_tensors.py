@@ -94,6 +94,19 @@ def test_bad_tensors_are_refused(place, value):
     scorer = NCTIScorer().fit(tensor, y)
     with pytest.raises(ValueError, match="100 features"):
         scorer.transform(tensor[:, :50])
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        NCTIScorer().fit(tensor + 1j, y)
+    with pytest.raises(ValueError, match=r"X has whole numbers as large as 1.15e\+18"):
+        NCTIScorer().fit((100 * tensor).long() + 2**60, y)
+    with pytest.raises(ValueError, match="y has no label in row 3: nan"):
+        NCTIScorer().fit(tensor, torch.from_numpy(np.where(np.arange(600) == 3, np.nan, y)))
+    for factor in (1e160, 1e307):
+        with pytest.raises(ValueError, match="X has values as large as"):
+            NCTIScorer().fit(factor * tensor, y)
+        with pytest.raises(ValueError, match="X has values as large as"):
+            scorer.score(factor * tensor, y)
+    with pytest.raises(ValueError, match="X has a variance of"):
+        NCTIScorer().fit(1e-160 * tensor, y)
     X[17, 3] = value
     with pytest.raises(ValueError, match="row 17, column 3"):
         NCTIScorer().fit(tensor, y)

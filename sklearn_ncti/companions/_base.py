@@ -10,10 +10,14 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._base import encode_labels, has_other_rows
+from .._arrays import check_whole_numbers
+from .._base import encode_labels, has_other_rows, label_array
 
 # Values in a chunk that is brought to float64, 8 MiB.
 _CHUNK_VALUES = 1 << 20
+
+# Between these, the fourth powers of values, and sums of many, are well within float64.
+_SAFE_MAGNITUDES = 1e-30, 1e30
 
 #: How far the source-class probabilities of a row may be from adding up to 1: half precision
 #: leaves about this.
@@ -30,6 +34,8 @@ class BaseCompanion(BaseEstimator):
     _parameter_constraints: dict = {}
     # Passed on to scikit-learn's validation of X and y.
     _validation: dict = {}
+    # Whether the metric is the same for all multiples of the features.
+    _is_scale_free = False
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -53,9 +59,13 @@ class BaseCompanion(BaseEstimator):
         Raises
         ------
         ValueError
-            If `X` has NaN, infinity or fewer than two rows, if `y` has another length than
-            `X`, one class only, or is no vector of class labels, or if the metric cannot be
-            computed from these rows; the message then says why and what to do.
+            If `X` has NaN, infinity, fewer than two rows or whole numbers that float64 rounds,
+            if `y` has another length than `X`, one class only, a missing label, or is no
+            vector of class labels, or if the metric cannot be computed from these rows; the
+            message then says why and what to do.
+
+        TypeError
+            If labels cannot be sorted.
         """
         for name, value in self._measured(X, y, reset=True).items():
             setattr(self, name, value)
@@ -87,10 +97,11 @@ class BaseCompanion(BaseEstimator):
 
     def _measured(self, X, y, reset) -> dict[str, Any]:
         """Validate rows and return all fitted attributes that they give."""
+        check_whole_numbers(X)
         X, y = validate_data(
             self,
             X,
-            y,
+            label_array(y),
             reset=reset,
             dtype=[np.float64, np.float32],
             order="C",
@@ -112,6 +123,8 @@ class BaseCompanion(BaseEstimator):
 
     def _measure_targets(self, X, y) -> dict[str, Any]:
         classes, codes = encode_labels(y)
+        if self._is_scale_free:
+            X, _ = at_safe_scale(X)
         return {"classes_": classes} | self._measure(X, codes, len(classes))
 
     def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
@@ -148,6 +161,19 @@ class BaseProbabilityCompanion(BaseCompanion):
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
         return tags
+
+
+def at_safe_scale(X: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return ``X * 2**exponent``, which rounds nothing, and the exponent.
+
+    It is 0, and `X` is not copied, unless squares of squares could leave the range of float64.
+    """
+    largest = max(float(X.max()), -float(X.min()))
+    low, high = _SAFE_MAGNITUDES
+    if low < largest < high:
+        return X, 0
+    exponent = -int(np.frexp(largest)[1])
+    return np.ldexp(X, exponent), exponent
 
 
 def row_blocks(X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -121,6 +121,7 @@ class FaCe(BaseCompanion):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"spherical", "diagonal"})],
     }
+    _is_scale_free = True
 
     def __init__(
         self,

@@ -88,6 +88,7 @@ class GBC(BaseCompanion):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions({"spherical", "diagonal"})],
     }
+    _is_scale_free = True
 
     def __init__(self, n_components: int = 64, *, covariance_type: str = "spherical"):
         self.n_components = n_components
@@ -138,7 +139,7 @@ def gaussian_overlaps(
             "leave them out."
         )
     basis = principal_basis(X, min(n_components, *X.shape))
-    H = basis.project(X)[:, basis.variances > basis.noise]
+    H = basis.project(X)[:, ~basis.is_noise]
     means = class_moments(H, y, n_classes).means
     variances = cross_products(one_hot(y, n_classes), (H - means[y]) ** 2) / counts[:, None]
     if covariance_type == "spherical":

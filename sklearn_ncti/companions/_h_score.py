@@ -83,6 +83,7 @@ class HScore(BaseCompanion):
     _parameter_constraints: dict = {
         "shrinkage": [StrOptions({"ledoit-wolf"}), Interval(Real, 0, 1, closed="left"), None],
     }
+    _is_scale_free = True
 
     def __init__(self, *, shrinkage: str | float | None = "ledoit-wolf"):
         self.shrinkage = shrinkage
@@ -99,7 +100,7 @@ class HScore(BaseCompanion):
         means = cross_products(one_hot(y, n_classes), X) / counts[:, None]
         # The class means lie in the span of the rows, so that the shrunk covariance is needed
         # along the principal axes only.
-        real = basis.variances > basis.noise
+        real = ~basis.is_noise
         offsets = (means - basis.mean) @ basis.axes[:, real]
         shrunk = (1 - share) * variances[real] + share * variances.sum() / d
         between = counts @ offsets**2 / n

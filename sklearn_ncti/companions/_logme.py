@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import type_of_target
 
 from .._base import encode_labels
 from .._moments import gram
-from ._base import BaseCompanion, cross_products, one_hot
+from ._base import BaseCompanion, at_safe_scale, cross_products, one_hot
 
 _EPS = np.finfo(np.float64).eps
 
@@ -152,10 +152,14 @@ class LogME(BaseCompanion):
                     f"column {np.flatnonzero(squares == 0)[0]} of y is zero in all {len(X)} "
                     "rows, and the evidence of a constant zero has no bound. Drop that column."
                 )
+        X, exponent = at_safe_scale(X)
         eigenvalues, coordinates = _in_singular_basis(X, Y)
         evidence, alpha, beta, n_iter = self._maximize(
             len(X), eigenvalues, coordinates**2, squares
         )
+        with np.errstate(over="ignore"):
+            # Weights of 2**exponent times the features are so many times smaller.
+            alpha = np.ldexp(alpha, -2 * exponent)
         return {
             "score_": float(evidence.mean()),
             "alpha_": alpha,

@@ -92,6 +92,7 @@ class NLEEP(BaseCompanion):
         "covariance_type": [StrOptions({"full", "tied", "diag", "spherical"})],
         "random_state": ["random_state"],
     }
+    _is_scale_free = True
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class NLEEP(BaseCompanion):
 
     def _measure(self, X, y, n_classes):
         basis = principal_basis(X, min(X.shape))
-        real = int((basis.variances > basis.noise).sum())
+        real = int((~basis.is_noise).sum())
         reached = np.cumsum(basis.variances[:real]) / basis.total_variance
         # The last ratio may be a rounding below 1.
         k = min(int(np.searchsorted(reached, self.variance)) + 1, real)

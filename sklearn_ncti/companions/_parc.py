@@ -91,6 +91,7 @@ class PARC(BaseCompanion):
         "max_rows": [Interval(Integral, 3, None, closed="left")],
         "random_state": ["random_state"],
     }
+    _is_scale_free = True
 
     def __init__(
         self, *, max_rows: int = 2000, random_state: int | np.random.RandomState | None = 0

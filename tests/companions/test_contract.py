@@ -208,11 +208,25 @@ def test_dead_features_change_nothing(metric):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("factor", [1e-5, 1e4])
+@pytest.mark.parametrize("factor", [1e-300, 1e-100, 1e-5, 1e4, 1e100, 1e150, 1e300])
 def test_scale_of_the_features_changes_nothing(metric, factor):
     X, y = make_problem(n=200, d=20)
     scaled = clone(metric).fit(factor * X, y).score_
     assert scaled == pytest.approx(clone(metric).fit(X, y).score_, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(200, 20), (20, 60)])
+@pytest.mark.parametrize("metric", [TransRate(), SFDA()], ids=str)
+def test_scale_beyond_the_range_is_refused_where_it_counts(metric, shape):
+    X, y = make_problem(*shape, n_classes=2)
+    with pytest.raises(ValueError, match=r"X has values as large as .*e\+160"):
+        clone(metric).fit(1e160 * X, y)
+    if isinstance(metric, TransRate):
+        # The limit is 0, whatever rounding leaves of squares.
+        assert metric.fit(1e-160 * X, y).score_ == pytest.approx(0, abs=1e-200)
+    else:
+        with pytest.raises(ValueError, match="X has a variance of"):
+            clone(metric).fit(1e-160 * X, y)
 
 
 @each_feature_metric
@@ -230,6 +244,20 @@ def test_one_class_and_nan_are_refused(metric):
     X[3, 2] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
         clone(metric).fit(X, y)
+
+
+@each_metric
+def test_rows_and_labels_that_numpy_would_change_are_refused(metric):
+    X, y = make_problem(n=40, d=20)
+    X = as_probabilities(metric, X)
+    fitted = clone(metric).fit(X, y)
+    for refused in (fitted.fit, fitted.score):
+        with pytest.raises(ValueError, match="y has no label in row 3: None"):
+            refused(X, [None if i == 3 else f"class {c}" for i, c in enumerate(y)])
+        with pytest.raises(ValueError, match=r"X has whole numbers as large as 1.15e\+18"):
+            refused(np.rint(100 * X).astype(int) + 2**60, y)
+    names = [["a", "a\0", "b", "c", "d"][c] for c in y]
+    assert clone(metric).fit(X, names).score_ == fitted.score_
 
 
 @each_feature_metric

@@ -59,6 +59,13 @@ def test_no_precisions_have_more_evidence(n, d):
     assert reached == pytest.approx(-min(result.fun for result in found), abs=1e-6)
 
 
+def test_precisions_are_those_of_the_given_features():
+    X, y = make_problem(n=60, d=5, n_classes=3)
+    metric, other = LogME().fit(X, y), LogME().fit(1e-50 * X, y)
+    np.testing.assert_allclose(other.alpha_, 1e-100 * metric.alpha_, rtol=1e-4)
+    np.testing.assert_allclose(other.beta_, metric.beta_, rtol=1e-4)
+
+
 def test_finds_the_highest_of_several_maxima():
     rng = np.random.default_rng(5)
     n = 60

@@ -1,0 +1,111 @@
+"""Beside floors 1-3: the process in which `_hub` downloads one file, which can be ended any time.
+
+It is run as a script, and imports nothing of this package. The first line of its input is the
+request. Each line of its output is an event: a kind and a text, as JSON.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from threading import Thread
+
+# Bytes that count as progress. As many are read at once: huggingface_hub takes 10 MiB, and says
+# nothing before all of them are there.
+PART = 64 * 2**10
+
+# Seconds for the hub to answer at all.
+_TIMEOUT = 10
+
+
+def main() -> None:
+    """Do what the request asks for, and tell how it goes."""
+    # Libraries may write to the standard output: it becomes the error stream.
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(kind: str, text: str) -> None:
+        output.write(json.dumps([kind, text]) + "\n")
+        output.flush()
+
+    request = json.loads(sys.stdin.readline())
+    sys.path[:] = request["path"]
+    Thread(target=_end_with_the_parent, daemon=True).start()
+    # An exception removes what is there of the file. The parent sees to Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *args: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _watch(tell)
+        (_from_address if "url" in request else _from_hub)(request, tell)
+        tell("done", "")
+    except Exception as exc:
+        tell("failed", f"{type(exc).__name__}: {' '.join(str(exc).split())}")
+
+
+def _end_with_the_parent() -> None:
+    """End this process when its input ends, which is when nobody waits for it any longer."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def _watch(tell: Callable[[str, str], None]) -> None:
+    """Tell of the bytes that come, which every client shows with tqdm, and of what is logged."""
+    from tqdm import tqdm
+
+    update, pending = tqdm.update, 0
+
+    def update_and_tell(bar, n=1):
+        nonlocal pending
+        pending += n or 0
+        if pending >= PART:
+            pending = 0
+            tell("progress", "")
+        return update(bar, n)
+
+    tqdm.update = update_and_tell
+
+    class Notes(logging.Handler):
+        def emit(self, record):
+            tell("note", " ".join(record.getMessage().split()))
+
+    logger = logging.getLogger("huggingface_hub")
+    logger.handlers, logger.propagate = [Notes(logging.WARNING)], False
+
+
+def _from_hub(request: dict, tell: Callable[[str, str], None]) -> None:
+    """Download the first of some files that a repository has."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import EntryNotFoundError, get_session
+
+    constants.DOWNLOAD_CHUNK_SIZE = PART
+    tell("ready", "")
+    try:
+        # Asked once: the client would go on asking for minutes.
+        get_session().head(request["hub"]["endpoint"], timeout=_TIMEOUT)
+    except Exception:
+        tell("unreachable", "")
+        return
+    tell("progress", "")
+    for file in request["files"]:
+        try:
+            hf_hub_download(filename=file, **request["hub"])
+        except EntryNotFoundError:
+            tell("progress", "")
+            continue
+        return
+    raise FileNotFoundError("the repository has none of " + ", ".join(request["files"]))
+
+
+def _from_address(request: dict, tell: Callable[[str, str], None]) -> None:
+    """Download one file as timm does where the weights are not on the hub."""
+    from torch.hub import download_url_to_file
+
+    tell("ready", "")
+    download_url_to_file(request["url"], request["file"], progress=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -76,7 +76,10 @@ def download_from_hub(repository: str, files: Sequence[str], *, at_most: float =
     timm = import_optional("timm", extra="timm")
     name, _, revision = repository.partition("@")
     address = constants.ENDPOINT
-    if constants.HF_HUB_OFFLINE:
+    with _LOCK:
+        # Not what another thread has changed for a moment.
+        offline = constants.HF_HUB_OFFLINE
+    if offline:
         raise OSError("HF_HUB_OFFLINE is set, and the local cache lacks it")
     silent = OSError(f"{address} cannot be reached, and the local cache lacks it")
     if time.monotonic() - _unreachable.get(address, -math.inf) < _VALID:
@@ -94,7 +97,7 @@ def download_from_hub(repository: str, files: Sequence[str], *, at_most: float =
         },
         "files": list(files),
     }
-    if _run(request, f"{address}, asked for {name!r},", at_most) == "unreachable":
+    if _run(request, f"{name!r} from {address}", at_most) == "unreachable":
         _unreachable[address] = time.monotonic()
         raise silent
 
@@ -119,7 +122,7 @@ def from_cache() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
-def _run(request: dict[str, Any], address: str, at_most: float) -> str:
+def _run(request: dict[str, Any], what: str, at_most: float) -> str:
     """Have a request done by a process of its own; return how it ended."""
     limit = min(time_limit(), at_most)
     # The folder of the script is no place to import from (-P).
@@ -131,10 +134,10 @@ def _run(request: dict[str, Any], address: str, at_most: float) -> str:
     )
     events: Queue[str] = Queue()
     try:
-        process.stdin.write(json.dumps({"path": sys.path, **request}) + "\n")
+        process.stdin.write(json.dumps({"path": list(map(str, sys.path)), **request}) + "\n")
         process.stdin.flush()
         Thread(target=_read, args=(process, events), daemon=True).start()
-        return _follow(events, address, limit)
+        return _follow(events, what, limit)
     finally:
         _end(process)
 
@@ -146,7 +149,7 @@ def _read(process: subprocess.Popen, events: Queue[str]) -> None:
     events.put('["failed", "the process that downloads has ended"]')
 
 
-def _follow(events: Queue[str], address: str, limit: float) -> str:
+def _follow(events: Queue[str], what: str, limit: float) -> str:
     """Wait for the end of a download for as long as it makes progress."""
     note = ""
     end = time.monotonic() + max(limit, _START)
@@ -155,15 +158,14 @@ def _follow(events: Queue[str], address: str, limit: float) -> str:
             kind, text = json.loads(events.get(timeout=max(0, end - time.monotonic())))
         except Empty:
             raise TimeoutError(
-                f"{address} sent less than {_download.PART // 2**10} KiB in {limit:g} s"
-                + (f" (its last answer: {note})" if note else "")
-                + f". Try again later, or wait longer: the environment variable {_VARIABLE} sets "
-                "the seconds"
+                f"the download of {what} made no progress: less than {_download.PART // 2**10} "
+                f"KiB in {limit:g} s{note and f' (last: {note})'}. Try again later, or allow more "
+                f"seconds with the environment variable {_VARIABLE}"
             ) from None
         if kind in ("done", "unreachable"):
             return kind
         if kind == "failed":
-            raise OSError(f"{address} did not give it: {text}")
+            raise OSError(f"the download of {what} failed: {text}")
         if kind == "note":
             # Of the two that the client logs each time, this is the one that tells nothing.
             note = note if text.startswith("Retrying in") else text

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 # What timm takes for a file of weights in a local folder.
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pth.tar")
 
-# Seconds that the shape of the images of a model may be waited for: what is not known by then is
-# found out when its turn comes, and until then nobody else's has come.
-_SHAPE_SECONDS = 5
+# Seconds to wait for the configuration of a model on the hub while candidates are grouped by the
+# geometry of their images. One that takes longer is not grouped: it is waited for when it runs.
+_GEOMETRY_SECONDS = 5
 
 
 class TimmBackbone(_BaseBackbone):
@@ -285,7 +285,7 @@ class TimmBackbone(_BaseBackbone):
     def _geometry(self) -> Geometry | None:
         try:
             if _is_of_hub(self.model) and self._is_fetched():
-                self._hub_config_file(at_most=_SHAPE_SECONDS)
+                self._hub_config_file(at_most=_GEOMETRY_SECONDS)
         except Exception:
             return None
         return super()._geometry()

@@ -28,7 +28,7 @@ def main() -> None:
 
     def tell(kind: str, text: str) -> None:
         # Several threads do so: a short line goes out in one piece.
-        os.write(output, f"{json.dumps([kind, text[:500]])}\n".encode())
+        os.write(output, f"{json.dumps([kind, text[:600]])}\n".encode())
 
     request = json.loads(sys.stdin.readline())
     sys.path[:] = request["path"]
@@ -36,12 +36,17 @@ def main() -> None:
     # An exception removes what is there of the file. The parent sees to Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *args: sys.exit(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _watch(tell)
     try:
-        _watch(tell)
         (_from_address if "url" in request else _from_hub)(request, tell)
-        tell("done", "")
+        end = "done", ""
     except Exception as exc:
-        tell("failed", f"{type(exc).__name__}: {' '.join(str(exc).split())}")
+        cause = f" ({exc.__cause__})" if exc.__cause__ else ""
+        end = "failed", " ".join(f"{type(exc).__name__}: {exc}{cause}".split())
+    # The parent ends this process when it has read that, and there is nothing left to do.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tell(*end)
+    os._exit(0)
 
 
 def _end_with_the_parent() -> None:
@@ -52,7 +57,7 @@ def _end_with_the_parent() -> None:
 
 
 def _watch(tell: Callable[[str, str], None]) -> None:
-    """Tell of the bytes that come, which every client shows with tqdm, and of what is logged."""
+    """Tell of the bytes that come, which every client shows with tqdm."""
     from tqdm import tqdm
 
     update, pending = tqdm.update, 0
@@ -67,19 +72,25 @@ def _watch(tell: Callable[[str, str], None]) -> None:
 
     tqdm.update = update_and_tell
 
-    class Notes(logging.Handler):
-        def emit(self, record):
-            tell("note", " ".join(record.getMessage().split()))
 
-    logger = logging.getLogger("huggingface_hub")
-    logger.handlers, logger.propagate = [Notes(logging.WARNING)], False
+class _Notes(logging.Handler):
+    """What tells of the warnings that are logged, instead of showing them."""
+
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell("note", " ".join(record.getMessage().split()))
 
 
 def _from_hub(request: dict, tell: Callable[[str, str], None]) -> None:
     """Download the first of some files that a repository has."""
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.utils import EntryNotFoundError, get_session
+    from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, get_session
 
+    # After the import, which adds a handler of its own.
+    logging.getLogger("huggingface_hub").handlers = [_Notes(tell)]
     constants.DOWNLOAD_CHUNK_SIZE = PART
     tell("ready", "")
     try:
@@ -92,10 +103,13 @@ def _from_hub(request: dict, tell: Callable[[str, str], None]) -> None:
     for file in request["files"]:
         try:
             hf_hub_download(filename=file, **request["hub"])
+        except LocalEntryNotFoundError:
+            # This is what a hub that does not say is called, too.
+            raise
         except EntryNotFoundError:
             tell("progress", "")
-            continue
-        return
+        else:
+            return
     raise FileNotFoundError("the repository has none of " + ", ".join(request["files"]))
 
 

@@ -71,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"X-Error-Code": "RepoNotFound"})
         elif "/busy/" in self.path:
             self.answer(429, {"Retry-After": "60"})
+        elif "/forbidden/" in self.path:
+            self.answer(403)
         elif "/absent/" in self.path:
             self.answer(404, {"X-Error-Code": "RepoNotFound"})
         else:
@@ -101,6 +103,8 @@ class Handler(BaseHTTPRequestHandler):
 def server(files, tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.files, server.requests = files, []
+    # Clients that hang up are a part of these tests.
+    server.handle_error = lambda *args: None
     server.asked, server.released = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -152,7 +156,7 @@ def test_configuration_alone_is_downloaded_for_random_weights(server, pixels):
 
 
 @pytest.mark.parametrize("name", ["silent", "slow", "busy"])
-def test_hub_without_progress_is_given_up(server, pixels, monkeypatch, name):
+def test_hub_without_progress_is_given_up(server, pixels, monkeypatch, capfd, name):
     monkeypatch.setenv("SKLEARN_NCTI_HUB_TIMEOUT", "1")
     message = (
         rf"'hf-hub:own/{name}': the download of 'own/{name}' from {constants.ENDPOINT} made no "
@@ -160,11 +164,15 @@ def test_hub_without_progress_is_given_up(server, pixels, monkeypatch, name):
     )
     with pytest.raises(RuntimeError, match=message):
         backbone(f"hf-hub:own/{name}").fit(pixels)
+    assert "Traceback" not in capfd.readouterr().err
 
 
-def test_missing_repository_is_one_line(server, pixels):
-    with pytest.raises(RuntimeError, match=r"^could not load.*'own/absent' from .*404.*\nWithout"):
-        backbone("hf-hub:own/absent").fit(pixels)
+@pytest.mark.parametrize(("name", "status"), [("absent", 404), ("forbidden", 403)])
+def test_what_the_hub_says_is_told_in_one_line(server, pixels, capfd, name, status):
+    with pytest.raises(RuntimeError, match=rf"^could not load.*'own/{name}' from .*{status}.*\nW"):
+        backbone(f"hf-hub:own/{name}").fit(pixels)
+    # The process that downloads shows nothing of its own.
+    assert capfd.readouterr() == ("", "")
 
 
 def test_others_do_not_wait_for_a_silent_hub(server, pixels, expected, monkeypatch):
@@ -207,7 +215,8 @@ def test_silent_hub_is_one_failed_row(server, pixels, monkeypatch):
     assert random == ""
 
 
-def test_shape_is_not_waited_for(server, monkeypatch):
+def test_geometry_is_not_waited_for(server, monkeypatch):
+    monkeypatch.setattr(_timm, "_GEOMETRY_SECONDS", 60)
     assert backbone("hf-hub:own/good")._geometry().shape == (32, 32, 3)
     monkeypatch.setattr(_timm, "_GEOMETRY_SECONDS", 0.1)
     assert backbone("hf-hub:own/silent")._geometry() is None

@@ -1,61 +1,184 @@
-"""Beside floors 1-3: downloads from the Hugging Face hub that fail at once without a network."""
+"""Beside floors 1-3: downloads that end when nothing comes any longer.
 
+A file is downloaded by a process of its own, before timm looks for it: a client that waits for
+an answer cannot be stopped in any other way, and holds nobody else up there.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from queue import Empty, Queue
+from threading import Lock, Thread
+from typing import Any
 
-# Seconds for an answer of the hub, and for which it counts afterwards: a ranking of thirty
-# models asks once.
-_TIMEOUT = 10
+from .._optional import import_optional
+from . import _download
+
+# The environment variable with the seconds that a download may go without progress.
+_VARIABLE = "SKLEARN_NCTI_HUB_TIMEOUT"
+_DEFAULT = 60
+
+# Seconds for the process to start, and for a hub that did not answer to be left alone: a ranking
+# of thirty models asks once.
+_START = 60
 _VALID = 60
 
 # Where there was no answer, and when.
 _unreachable: dict[str, float] = {}
 
-# What is changed within the context belongs to the process.
+# What is changed in `from_cache` belongs to the process.
 _LOCK = Lock()
 
 
-@contextmanager
-def fail_fast() -> Iterator[str]:
-    """Keep a download from retrying for minutes where there is no network.
-
-    The hub is asked once. If it does not answer, its client works from its own cache alone
-    for as long as the context lasts. One thread is in it at a time.
-
-    Yields
-    ------
-    unreachable : str
-        The address that did not answer; empty if it did, or was not asked.
-    """
+def time_limit() -> float:
+    """Give the seconds that a download may go without progress; 0 where it is not watched."""
+    text = os.environ.get(_VARIABLE, "") or str(_DEFAULT)
     try:
-        from huggingface_hub import constants
-        from huggingface_hub.utils import get_session
-    except ImportError:
-        # timm then loads from other addresses, without retrying.
-        yield ""
-        return
+        seconds = float(text)
+        if not 0 <= seconds < math.inf:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"the environment variable {_VARIABLE} must be a number of seconds, or 0 for "
+            f"downloads without a limit; got {text!r}."
+        ) from None
+    return seconds if sys.executable else 0
+
+
+def download_from_hub(repository: str, files: Sequence[str], *, at_most: float = math.inf) -> None:
+    """Download the first of some files that a repository of the hub has, into the hub's cache.
+
+    Parameters
+    ----------
+    repository : str
+        Its owner and name, and perhaps its revision: ``"owner/name@revision"``.
+
+    files : sequence of str
+        The names of the files, the preferred one first.
+
+    at_most : float, default=inf
+        Seconds without progress, where they are to be fewer than those of the environment
+        variable.
+
+    Raises
+    ------
+    OSError
+        If the hub cannot be reached, lacks the files, or sends nothing any longer; the message
+        is one line.
+    """
+    hub = import_optional("huggingface_hub", extra="timm")
+    constants = import_optional("huggingface_hub.constants", extra="timm")
+    timm = import_optional("timm", extra="timm")
+    name, _, revision = repository.partition("@")
+    address = constants.ENDPOINT
     with _LOCK:
-        if constants.HF_HUB_OFFLINE or _answers(constants.ENDPOINT, get_session):
-            yield ""
-            return
+        # Not what another thread has changed for a moment.
+        offline = constants.HF_HUB_OFFLINE
+    if offline:
+        raise OSError("HF_HUB_OFFLINE is set, and the local cache lacks it")
+    silent = OSError(f"{address} cannot be reached, and the local cache lacks it")
+    if time.monotonic() - _unreachable.get(address, -math.inf) < _VALID:
+        raise silent
+    request = {
+        "hub": {
+            "repo_id": name,
+            "revision": revision or None,
+            "endpoint": address,
+            "cache_dir": str(constants.HF_HUB_CACHE),
+            # Where it is kept may be known to this process only.
+            "token": None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else hub.get_token(),
+            "library_name": "timm",
+            "library_version": timm.__version__,
+        },
+        "files": list(files),
+    }
+    if _run(request, f"{name!r} from {address}", at_most) == "unreachable":
+        _unreachable[address] = time.monotonic()
+        raise silent
+
+
+def download_from_address(url: str, file: str | os.PathLike) -> None:
+    """Download a file from another address than the hub's, as `download_from_hub` does."""
+    _run({"url": url, "file": os.fspath(file)}, url, math.inf)
+
+
+@contextmanager
+def from_cache() -> Iterator[None]:
+    """Keep the hub's client from asking for anything: what is needed is in its cache."""
+    constants = import_optional("huggingface_hub.constants", extra="timm")
+    with _LOCK:
+        before = constants.HF_HUB_OFFLINE
         # What the environment variable of that name sets. Through the environment it would
         # reach other processes, and nobody would read it any more.
         constants.HF_HUB_OFFLINE = True
         try:
-            yield constants.ENDPOINT
+            yield
         finally:
-            constants.HF_HUB_OFFLINE = False
+            constants.HF_HUB_OFFLINE = before
 
 
-def _answers(address: str, get_session) -> bool:
-    if time.monotonic() - _unreachable.get(address, -_VALID) < _VALID:
-        return False
+def _run(request: dict[str, Any], what: str, at_most: float) -> str:
+    """Have a request done by a process of its own; return how it ended."""
+    limit = min(time_limit(), at_most)
+    # The folder of the script is no place to import from (-P).
+    process = subprocess.Popen(
+        [sys.executable, "-P", _download.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    events: Queue[str] = Queue()
     try:
-        # By the hub's own client, which knows of proxies and certificates.
-        get_session().head(address, timeout=_TIMEOUT)
-    except Exception:
-        _unreachable[address] = time.monotonic()
-        return False
-    return True
+        process.stdin.write(json.dumps({"path": list(map(str, sys.path)), **request}) + "\n")
+        process.stdin.flush()
+        Thread(target=_read, args=(process, events), daemon=True).start()
+        return _follow(events, what, limit)
+    finally:
+        _end(process)
+
+
+def _read(process: subprocess.Popen, events: Queue[str]) -> None:
+    with process.stdout:
+        for line in process.stdout:
+            events.put(line)
+    events.put('["failed", "the process that downloads has ended"]')
+
+
+def _follow(events: Queue[str], what: str, limit: float) -> str:
+    """Wait for the end of a download for as long as it makes progress."""
+    note = ""
+    end = time.monotonic() + max(limit, _START)
+    while True:
+        try:
+            kind, text = json.loads(events.get(timeout=max(0, end - time.monotonic())))
+        except Empty:
+            raise TimeoutError(
+                f"the download of {what} made no progress: less than {_download.PART // 2**10} "
+                f"KiB in {limit:g} s{note and f' (last: {note})'}. Try again later, or allow more "
+                f"seconds with the environment variable {_VARIABLE}"
+            ) from None
+        if kind in ("done", "unreachable"):
+            return kind
+        if kind == "failed":
+            raise OSError(f"the download of {what} failed: {text}")
+        if kind == "note":
+            # Of the two that the client logs each time, this is the one that tells nothing.
+            note = note if text.startswith("Retrying in") else text
+        else:
+            end = time.monotonic() + limit
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process, one way or the other."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdin.close()

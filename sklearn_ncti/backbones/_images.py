@@ -6,9 +6,10 @@ do instead.
 """
 
 import os
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +22,16 @@ _CHANNELS = (1, 3, 4)
 _WHAT_IMAGES_ARE = (
     "images are an array of shape (n, height, width) or (n, height, width, 1, 3 or 4), "
     "or a list of file paths and PIL images"
+)
+
+# The raster formats that Pillow decodes within the process. Left out are EPS, which starts
+# Ghostscript, and IPTC, which may hold EPS; WMF, which is no raster; BUFR, GRIB and HDF5, which
+# have no decoder, and MPEG, of which only the size is read.
+FORMATS = (
+    *("AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FPX", "FTEX", "GBR"),
+    *("GIF", "ICNS", "ICO", "IM", "IMT", "JPEG", "JPEG2000", "MCIDAS", "MIC", "MPO", "MSP"),
+    *("PCD", "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF"),
+    *("WEBP", "XBM", "XPM", "XVTHUMB"),
 )
 
 # An image that PIL has opened but not yet read shares its file position between all who read
@@ -98,24 +109,93 @@ def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
         if isinstance(item, pil.Image):
             load_image(item)
             return _convert(item, mode)
-        with pil.open(item) as image:
-            return _convert(image, mode)
+        with open(item, "rb") as file:
+            return _convert(_open(file, os.fspath(item)), mode)
     except MemoryError:
         raise
     except Exception as exc:
         # Decoders answer broken files with errors of almost any class. What is wrong is the
         # image in every case, and only its name helps to find it among thousands.
-        what = f"the file {os.fspath(item)!r}" if _is_path(item) else "this image"
         raise BadImageError(
-            f"X[{index}]: {what} cannot be read as an image ({type(exc).__name__}: {exc}). "
-            "Mend it, or leave it out; on_bad_image='skip' does that."
+            f"X[{index}]: {name_image(item)} cannot be read as an image "
+            f"({type(exc).__name__}: {exc}). Mend it, or leave it out; "
+            "on_bad_image='skip' does that."
         ) from exc
+
+
+def name_image(item: Any) -> str:
+    """Name an item of a list of images for a message."""
+    return f"the file {os.fspath(item)!r}" if _is_path(item) else "this image"
+
+
+def check_n_pixels(width: int, height: int) -> None:
+    """Check that an image of some size is within the bound, before memory is taken for it.
+
+    The bound is where Pillow itself refuses to open an image: twice its ``MAX_IMAGE_PIXELS``.
+    Without that (None) there is no bound.
+
+    Parameters
+    ----------
+    width, height : int
+        The size of the image as its file declares it, or as it is resized.
+
+    Raises
+    ------
+    ValueError
+        If the image has more pixels than the bound.
+    """
+    limit = import_optional("PIL.Image", extra="timm").MAX_IMAGE_PIXELS
+    if limit is not None and width * height > 2 * limit:
+        raise ValueError(
+            f"{width} x {height} pixels are more than {2 * limit}, twice "
+            "PIL.Image.MAX_IMAGE_PIXELS; raise that for images that you trust"
+        )
 
 
 def load_image(image: "Image") -> None:
     """Read the pixels of an image that PIL has opened, if that is still to be done."""
     with _LOAD_LOCK:
         image.load()
+
+
+def _open(file: BinaryIO, name: str | bytes) -> "Image":
+    """Identify an image file, as `PIL.Image.open` does, in the formats that are read here.
+
+    `PIL.Image.open` warns of images of more than ``MAX_IMAGE_PIXELS``. Filters of warnings
+    belong to the process, not to a thread: whether the image is read would depend on them.
+    """
+    pil = import_optional("PIL.Image", extra="timm")
+    # In this order the usual formats are tried first.
+    pil.preinit()
+    pil.init()
+    start = file.read(16)
+    reasons = []
+    for name_of_format in pil.ID:
+        make, accepts = pil.OPEN[name_of_format]
+        accepted = accepts is None or accepts(start)
+        if accepted and not _is_read(name_of_format, make):
+            accepted = f"{name_of_format} is not read" if accepts else False
+        if isinstance(accepted, str):
+            # Pillow gives a text as well, where it was built without the decoder.
+            reasons.append(accepted)
+        elif accepted:
+            file.seek(0)
+            try:
+                image = make(file, name)
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                # This is how Pillow's formats say that a file is none of theirs.
+                continue
+            check_n_pixels(*image.size)
+            return image
+    raise import_optional("PIL", extra="timm").UnidentifiedImageError(
+        "; ".join(reasons or ["it is in none of the formats that are read"])
+        + f". Read are {', '.join(filter(pil.OPEN.__contains__, FORMATS))}"
+    )
+
+
+def _is_read(name_of_format: str, make: Callable) -> bool:
+    """Say whether a format is one of ours, or was registered by the user's own plugin."""
+    return name_of_format in FORMATS or not getattr(make, "__module__", "").startswith("PIL.")
 
 
 def _is_path(item: Any) -> bool:
@@ -175,6 +255,16 @@ def _check_item(index: int, item: Any) -> None:
             raise ValueError(
                 f"X[{index}]: {path!r} is a folder. Give the files in it; "
                 "sklearn_ncti.datasets.load_image_folder lists them."
+            )
+        if os.path.exists(path):
+            raise ValueError(
+                f"X[{index}]: {path!r} is neither a file nor a folder, but a named pipe, a socket "
+                "or a device. Give image files only."
+            )
+        if os.path.islink(path):
+            raise ValueError(
+                f"X[{index}]: {path!r} is a broken link: there is no file "
+                f"{os.readlink(path)!r}. Mend the link, or leave it out."
             )
         raise ValueError(
             f"X[{index}]: there is no file {path!r}. "

@@ -330,4 +330,10 @@ def check_features(output: Any, n_images: int) -> "torch.Tensor":
             "image(s); features have shape (n, width). Pool it, for example with "
             "torch.nn.AdaptiveAvgPool2d(1) and torch.nn.Flatten()."
         )
+    if output.is_complex():
+        raise TypeError(
+            f"the network returns a tensor of dtype {output.dtype}; features are real numbers. "
+            "Wrap it in a module that returns, for example, output.abs() or "
+            "torch.view_as_real(output).flatten(1)."
+        )
     return output

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._optional import import_optional
-from ._images import BadImageError, read_image
+from ._images import BadImageError, check_n_pixels, name_image, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,6 +71,10 @@ class Preparation:
                 "only 1 (grey) and 3 (RGB) can be prepared. Wrap it in one that does."
             )
         self.mode = _MODES[channels]
+        self._crop_mode = config.get("crop_mode") or "center"
+        crop_pct = config.get("crop_pct") or data.DEFAULT_CROP_PCT
+        # What timm resizes an image to before it crops it: its own size for "squash".
+        self._scaled = (math.floor(width / crop_pct), math.floor(height / crop_pct))
         # Always timm's own transform: what it makes of a configuration is never guessed.
         transform = data.create_transform(**config, is_training=False)
         steps = list(getattr(transform, "transforms", ()))
@@ -107,12 +111,30 @@ class Preparation:
         -------
         pixels : ndarray of shape (height, width, channels)
             uint8, or float32 and scaled already where `scaling` is None.
+
+        Raises
+        ------
+        ValueError
+            If the image is so narrow that it would be resized to more pixels than the bound.
         """
+        check_n_pixels(*self._resized(*image.size))
         made = self._transform(image)
         if self.scaling is None:
             return made.permute(1, 2, 0).numpy()
         pixels = np.asarray(made)
         return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Give the size of the largest image that the resizing of an image makes.
+
+        By "center", the default, the image keeps its proportions and covers what is cropped
+        from it. Pillow resizes all rows to the new width before it changes their number.
+        """
+        new_width, new_height = self._scaled
+        if self._crop_mode not in ("squash", "border"):
+            scale = max(new_width / width, new_height / height)
+            new_width, new_height = round(scale * width), round(scale * height)
+        return new_width, max(new_height, height)
 
     def blank(self, n_images: int) -> np.ndarray:
         """Give the pixels of black images."""
@@ -357,8 +379,8 @@ def pixels_of(images: np.ndarray | list, index: int, preparation: Preparation) -
         raise
     except Exception as exc:
         raise BadImageError(
-            f"X[{index}]: the image, of size {image.size}, cannot be brought to "
-            f"{preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
+            f"X[{index}]: {name_image(images[index])}, of size {image.size}, cannot be brought "
+            f"to {preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
         ) from exc
 
 

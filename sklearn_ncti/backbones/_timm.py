@@ -2,18 +2,22 @@
 
 import difflib
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlparse
 
 from sklearn.utils._param_validation import StrOptions
 
 from .._optional import import_optional
 from ._base import NoHeadError, _BaseBackbone
-from ._hub import fail_fast
+from ._hub import download_from_address, download_from_hub, from_cache, time_limit
+from ._prepared import Geometry
 from ._store import identify_files
 
 if TYPE_CHECKING:
@@ -22,13 +26,9 @@ if TYPE_CHECKING:
 # What timm takes for a file of weights in a local folder.
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pth.tar")
 
-# What it takes for one on the hub, the first that is there.
-_HUB_FILES = (
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
-)
+# Seconds to wait for the configuration of a model on the hub while candidates are grouped by the
+# geometry of their images. One that takes longer is not grouped: it is waited for when it runs.
+_GEOMETRY_SECONDS = 5
 
 
 class TimmBackbone(_BaseBackbone):
@@ -157,9 +157,16 @@ class TimmBackbone(_BaseBackbone):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _new_module(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+        check_model_name(self.model, self.pretrained)
+        if self.output != "features" or self._gives_both:
+            self._check_head()
+        # Here, and not where networks are built, which is done one at a time.
+        self._fetch()
+        return super()._new_module(device)
+
     def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
         timm = import_optional("timm", extra="timm")
-        check_model_name(self.model, self.pretrained)
         if self.output == "features" and not self._gives_both:
             module = self._load(num_classes=0)
             return module, timm.data.resolve_model_data_config(module)
@@ -172,10 +179,6 @@ class TimmBackbone(_BaseBackbone):
 
     def _load_with_head(self) -> "torch.nn.Module":
         """Give the network that also gives the features, and its head."""
-        registered = not (_is_of_hub(self.model) or self.model.startswith("local-dir:"))
-        # What needs no download to be known.
-        if registered and (self._pretrained_config() or {}).get("num_classes") == 0:
-            raise self._no_head("it was trained without one.")
         if not self.pretrained:
             headless = self._load(num_classes=0)
             module = self._load()
@@ -197,6 +200,12 @@ class TimmBackbone(_BaseBackbone):
             module.load_state_dict(headless.state_dict(), strict=False)
         return module
 
+    def _check_head(self) -> None:
+        """Check of the head what needs no download to be known."""
+        config = self._pretrained_config() if _is_registered(self.model) else None
+        if (config or {}).get("num_classes") == 0:
+            raise self._no_head("it was trained without one.")
+
     def _no_head(self, why: str) -> NoHeadError:
         return NoHeadError(
             f"model {self.model!r} has no classification head that gives probabilities of source "
@@ -210,30 +219,76 @@ class TimmBackbone(_BaseBackbone):
     def _load(self, **arguments: Any) -> "torch.nn.Module":
         """Let timm make the network, with the weights that it is to have."""
         timm = import_optional("timm", extra="timm")
-        with self._download() as unreachable:
+        with self._from_cache():
             try:
                 module = timm.create_model(self.model, pretrained=self.pretrained, **arguments)
             except Exception as exc:
-                if not self.pretrained and not unreachable:
+                if not self.pretrained:
                     raise
-                why = f"{exc}"
-                if unreachable and isinstance(exc, OSError):
-                    why = f"{unreachable} cannot be reached, and the local cache lacks it"
-                raise RuntimeError(
-                    f"could not load the weights of {self.model!r}: {why}.\n"
-                    "Without a network, use a 'local-dir:' folder, pretrained=False, or fill "
-                    "the cache where there is one (fit once there) and take it along: the "
-                    "environment variable HF_HOME names its folder."
-                ) from exc
+                raise self._not_loaded(exc) from exc
         if self.pretrained and self.model.startswith("local-dir:"):
             self._check_loaded(module, **arguments)
         return module
 
-    def _download(self) -> AbstractContextManager[str]:
-        """Give a context in which what comes from the hub comes soon or not at all."""
-        if self.model.startswith("local-dir:") or not (self.pretrained or _is_of_hub(self.model)):
-            return nullcontext("")
-        return fail_fast()
+    def _not_loaded(self, exc: Exception) -> RuntimeError:
+        return RuntimeError(
+            f"could not load the weights of {self.model!r}: {exc}.\n"
+            "Without a network, use a 'local-dir:' folder, pretrained=False, or fill "
+            "the cache where there is one (fit once there) and take it along: the "
+            "environment variable HF_HOME names its folder."
+        )
+
+    def _fetch(self) -> None:
+        """Download what timm is going to load, where it is not in the cache."""
+        if not self._is_fetched():
+            return
+        try:
+            if _is_of_hub(self.model):
+                self._hub_config_file()
+            if not self.pretrained:
+                return
+            name, files = self._source()
+            if name and not files:
+                _fetch_address(name)
+            elif name and _in_hub_cache(name, files) is None:
+                download_from_hub(name, files)
+        except OSError as exc:
+            raise self._not_loaded(exc) from exc
+
+    def _is_fetched(self) -> bool:
+        """Say whether what timm loads is downloaded beforehand; else timm does it by itself."""
+        downloads = _is_of_hub(self.model) or (self.pretrained and _is_registered(self.model))
+        return downloads and find_spec("huggingface_hub") is not None and time_limit() > 0
+
+    def _source(self) -> tuple[str, list[str]]:
+        """Say where timm loads the weights from, if they are downloaded.
+
+        That is a repository of the hub, with the files of which the first that is there counts;
+        another address, without files; or neither, where they are not downloaded.
+        """
+        config = self._pretrained_config() or {}
+        name = config.get("hf_hub_id")
+        if _is_of_hub(self.model):
+            name = self.model.partition(":")[2]
+        elif config.get("file") or config.get("state_dict"):
+            return "", []
+        if name:
+            return name, _hub_files(config.get("hf_hub_filename"))
+        return config.get("url") or "", []
+
+    def _from_cache(self) -> AbstractContextManager[None]:
+        """Give a context in which timm asks nobody for what was fetched from the hub."""
+        if self._is_fetched() and (_is_of_hub(self.model) or self._source()[1]):
+            return from_cache()
+        return nullcontext()
+
+    def _geometry(self) -> Geometry | None:
+        try:
+            if _is_of_hub(self.model) and self._is_fetched():
+                self._hub_config_file(at_most=_GEOMETRY_SECONDS)
+        except Exception:
+            return None
+        return super()._geometry()
 
     def _data_config(self) -> dict[str, Any] | None:
         data = import_optional("timm.data", extra="timm")
@@ -253,11 +308,18 @@ class TimmBackbone(_BaseBackbone):
         config = json.loads(file.read_text(encoding="utf-8"))
         return config.get("pretrained_cfg", config)
 
-    def _hub_config_file(self) -> Path:
+    def _hub_config_file(self, at_most: float = math.inf) -> Path:
+        """Give the configuration of a model on the hub, downloaded if it is not in the cache."""
         hub = import_optional("huggingface_hub", extra="timm")
-        name, _, revision = self.model.partition(":")[2].partition("@")
-        with fail_fast():
+        repository = self.model.partition(":")[2]
+        if not self._is_fetched():
+            name, _, revision = repository.partition("@")
             return Path(hub.hf_hub_download(name, "config.json", revision=revision or None))
+        found = _in_hub_cache(repository, ["config.json"])
+        if found is None:
+            download_from_hub(repository, ["config.json"], at_most=at_most)
+            found = _in_hub_cache(repository, ["config.json"])
+        return found
 
     def _identity(self) -> dict[str, Any] | None:
         identity = super()._identity()
@@ -292,14 +354,9 @@ class TimmBackbone(_BaseBackbone):
             # The weights come from the same revision as the configuration.
             name, files = self.model.partition(":")[2], ["config.json"]
         else:
-            config = self._pretrained_config() or {}
-            if config.get("file") or config.get("state_dict"):
-                return None
-            name = config.get("hf_hub_id")
-            if not name:
-                return [self.model, config["url"]] if config.get("url") else None
-            own = config.get("hf_hub_filename")
-            files = [own] if own else _HUB_FILES
+            name, files = self._source()
+            if not files:
+                return [self.model, name] if name else None
         file = _in_hub_cache(name, files)
         return None if file is None else [name, file.name, file.parent.name]
 
@@ -337,8 +394,33 @@ def _is_of_hub(name: str) -> bool:
     return name.startswith(("hf-hub:", "hf_hub:"))
 
 
+def _is_registered(name: str) -> bool:
+    return not (_is_of_hub(name) or name.startswith("local-dir:"))
+
+
+def _hub_files(own: str | None) -> list[str]:
+    """List the files in which timm looks for weights on the hub, in its order.
+
+    The name of timm's own is that of a configuration, or the usual one. Before a file that is
+    a pickle comes one that is none.
+    """
+    own = own or "pytorch_model.bin"
+    if own in ("pytorch_model.bin", "open_clip_pytorch_model.bin"):
+        return [own.replace("pytorch_model.bin", "model.safetensors"), own]
+    return [f"{own[:-4]}.safetensors", own] if own.endswith(".bin") else [own]
+
+
 def _local_folder(name: str) -> Path:
     return Path(name.removeprefix("local-dir:"))
+
+
+def _fetch_address(url: str) -> None:
+    """Download weights that are not on the hub to where timm looks for them."""
+    torch = import_optional("torch", extra="timm")
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        download_from_address(url, file)
 
 
 def _in_hub_cache(name: str, files: Sequence[str]) -> Path | None:

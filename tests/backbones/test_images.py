@@ -2,15 +2,18 @@
 
 import importlib.util
 import os
+import struct
 import subprocess
 import sys
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sklearn_ncti import _optional
-from sklearn_ncti.backbones._images import check_images, read_image
+from sklearn_ncti.backbones._images import BadImageError, check_images, read_image
 
 PIL_Image = pytest.importorskip("PIL.Image")
 
@@ -215,6 +218,160 @@ def test_file_that_is_no_image(tmp_path):
     assert isinstance(caught.value.__cause__, OSError)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_named(tmp_path):
+    pipe, link = tmp_path / "pipe.png", tmp_path / "link.png"
+    os.mkfifo(pipe)
+    link.symlink_to("gone.png")
+    with pytest.raises(ValueError, match=r"X\[0\]: .*pipe\.png' is neither.*a named pipe"):
+        check_images([pipe])
+    with pytest.raises(ValueError, match=r"X\[0\]: .*link\.png' is a broken link.*'gone\.png'"):
+        check_images([link])
+    (tmp_path / "gone.png").touch()
+    assert check_images([link]) == [link]
+
+
+# --- formats
+
+# Those that lose nothing, and a mode that they can hold.
+EXACT = {
+    "BMP": "RGB",
+    "DDS": "RGB",
+    "DIB": "RGB",
+    "GIF": "L",
+    "ICO": "RGB",
+    "JPEG2000": "RGB",
+    "MSP": "1",
+    "PCX": "RGB",
+    "PNG": "RGB",
+    "PPM": "RGB",
+    "SGI": "RGB",
+    "TGA": "RGB",
+    "TIFF": "RGB",
+    "XBM": "1",
+}
+
+
+def can_write(format):
+    PIL_Image.init()
+    return format in PIL_Image.SAVE and format in PIL_Image.OPEN
+
+
+@pytest.mark.parametrize("format", EXACT)
+def test_formats(tmp_path, format):
+    if not can_write(format):
+        pytest.skip("this Pillow does not write it")
+    noise = np.random.default_rng(RNG_SEED).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    image = PIL_Image.fromarray(noise).convert(EXACT[format])
+    # The name says nothing: images on the web often have a wrong one.
+    path = tmp_path / "image.jpg"
+    image.save(path, format)
+    np.testing.assert_array_equal(read([path]), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("format", ["AVIF", "JPEG", "MPO", "WEBP"])
+def test_formats_that_lose(tmp_path, format):
+    if format != "MPO" and not can_write(format):
+        pytest.skip("this Pillow does not write it")
+    image = PIL_Image.new("RGB", (24, 16), (200, 30, 90))
+    path = tmp_path / "image.png"
+    # Cameras write two pictures into one file.
+    several = {"save_all": True, "append_images": [image]} if format == "MPO" else {}
+    image.save(path, format, **several)
+    np.testing.assert_allclose(read([path]), np.asarray(image), rtol=0, atol=8)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+
+
+def iptc(content):
+    """Wrap a file in IPTC, as a picture of 10 x 10 grey pixels without compression."""
+    fields = [
+        (3, 20, b"\x0a"),
+        (3, 30, b"\x0a"),
+        (3, 60, b"\x00\x01"),
+        (3, 65, b"\x01"),
+        (3, 120, b"\x05"),
+        (8, 10, content),
+    ]
+    return b"".join(
+        bytes([0x1C, record, field]) + len(value).to_bytes(2, "big") + value
+        for record, field, value in fields
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell script on the PATH")
+@pytest.mark.parametrize("content", [EPS, iptc(EPS)], ids=["EPS", "EPS in IPTC"])
+def test_no_program_is_started(tmp_path, monkeypatch, content):
+    program, called = tmp_path / "gs", tmp_path / "called"
+    program.write_text(f"#!/bin/sh\ntouch {called}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    eps = pytest.importorskip("PIL.EpsImagePlugin")
+    # Where Pillow looks for Ghostscript once, and may have found none.
+    monkeypatch.setattr(eps, "gs_binary", None)
+    path = tmp_path / "image.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"image\.jpg.*cannot be read.*Read are .*JPEG, "):
+        read([path])
+    assert not called.exists()
+
+
+def test_format_that_is_not_read_is_named(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(EPS)
+    with pytest.raises(ValueError, match="EPS is not read"):
+        read([path])
+
+
+def test_formats_that_the_user_registered(tmp_path, monkeypatch):
+    for name in ("OPEN", "ID"):
+        monkeypatch.setattr(PIL_Image, name, getattr(PIL_Image, name).copy())
+
+    def make(file, name):
+        return PIL_Image.new("L", (3, 2), 7)
+
+    PIL_Image.register_open("OWN", make, lambda start: start.startswith(b"own"))
+    path = tmp_path / "image.own"
+    path.write_bytes(b"own format")
+    np.testing.assert_array_equal(read([path]), np.full((2, 3, 3), 7))
+
+
+# --- large images
+
+
+def declare_size(path, width, height):
+    """Write a PNG of one pixel whose header tells another size."""
+    PIL_Image.new("L", (1, 1)).save(path)
+    data = bytearray(path.read_bytes())
+    header = b"IHDR" + struct.pack(">II", width, height) + bytes(data[24:29])
+    data[12:33] = header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("filter", ["error", "ignore"])
+def test_bound_of_pixels(tmp_path, monkeypatch, filter):
+    large, small = tmp_path / "large.png", tmp_path / "small.png"
+    PIL_Image.new("RGB", (101, 20)).save(large)
+    PIL_Image.new("RGB", (100, 20)).save(small)
+    with warnings.catch_warnings():
+        warnings.simplefilter(filter)
+        monkeypatch.setattr(PIL_Image, "MAX_IMAGE_PIXELS", 1000)
+        with pytest.raises(BadImageError, match=r"large\.png.*101 x 20 pixels.*more than 2000"):
+            read([large])
+        # Of these Pillow warns.
+        assert read([small]).shape == (20, 100, 3)
+        monkeypatch.setattr(PIL_Image, "MAX_IMAGE_PIXELS", None)
+        assert read([large]).shape == (20, 101, 3)
+
+
+def test_size_is_looked_at_before_memory_is_taken(tmp_path):
+    path = tmp_path / "huge.png"
+    declare_size(path, 2**30, 2**30)
+    with pytest.raises(BadImageError, match=r"huge\.png.*1073741824 x 1073741824 pixels"):
+        read([path])
+
+
 @pytest.mark.parametrize("extension", ["png", "jpg"])
 def test_truncated_file(tmp_path, extension):
     path = tmp_path / f"cut.{extension}"
@@ -238,10 +395,11 @@ def test_corrupt_data_names_the_file(tmp_path):
 
 
 def test_decoders_other_errors_name_the_file_too(files, monkeypatch):
-    def fail(path):
+    def fail(self):
         raise SyntaxError("broken chunk")
 
-    monkeypatch.setattr(PIL_Image, "open", fail)
+    PIL_Image.init()
+    monkeypatch.setattr(PIL_Image.OPEN["PNG"][0], "load", fail)
     with pytest.raises(ValueError, match=r"0\.png.*SyntaxError: broken chunk"):
         read(files)
 

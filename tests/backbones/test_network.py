@@ -237,3 +237,21 @@ def test_limit_counts_beside_the_parts_of_the_cpu(pixels, monkeypatch):
     backbone = backbone_of(Hungry(most=3)).fit(pixels)
     with pytest.warns(UserWarning, match="for 4 images at once; .* 2 at a time"):
         backbone.transform(pixels)
+
+
+def test_complex_features_are_refused(pixels):
+    class Spectrum(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft(x.mean((1, 2)))
+
+    class Parts(Spectrum):
+        def forward(self, x):
+            return torch.view_as_real(super().forward(x)).flatten(1)
+
+    with pytest.raises(TypeError, match=r"dtype torch\.complex64.*real numbers.*view_as_real"):
+        backbone_of(Spectrum()).fit(pixels)
+    # What the message says to do.
+    features = backbone_of(Parts()).fit_transform(pixels[:3])
+    mean = (pixels[:3] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    expected = np.fft.rfft(mean.mean((1, 3)))
+    np.testing.assert_allclose(features[:, 1::2], expected.imag, rtol=0, atol=1e-4)

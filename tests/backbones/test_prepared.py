@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -215,8 +216,60 @@ def test_image_that_cannot_be_brought_to_size_is_named(files, monkeypatch):
         raise ValueError("height and width must be > 0")
 
     monkeypatch.setattr(Preparation, "pixels", fail)
-    with pytest.raises(BadImageError, match=r"^X\[0\]: the image, of size \(90, 60\), cannot"):
+    with pytest.raises(BadImageError, match=r"^X\[0\]: the file .*0\.png', of size \(90, 60\)"):
         prepare(files).complete()
+
+
+SIZES = [(60, 40), (40, 60), (7, 90), (90, 7), (333, 200), (1, 150)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_size_of_the_resized_image_is_known_beforehand(name, monkeypatch):
+    preparation = Preparation(CONFIGS[name])
+    made = []
+    resize = Image.Image.resize
+
+    def spy(image, size, *args, **kwargs):
+        # Pillow resizes the rows first: that image is as high as the old one.
+        made.append((size[0], max(size[1], image.size[1])))
+        return resize(image, size, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    for size in SIZES:
+        made.clear()
+        try:
+            preparation.pixels(Image.new(preparation.mode, size))
+        except ValueError:
+            # Nothing is left of the shorter edge where the longer one is fitted.
+            assert name == "border"
+            continue
+        foretold = preparation._resized(*size)
+        if name == "border":
+            # Fitted into that size, which is the bound.
+            assert (np.array(made) <= foretold).all()
+        else:
+            np.testing.assert_allclose(made, [foretold], rtol=0, atol=1)
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_narrow_images_are_unreadable(files, tmp_path, monkeypatch, size):
+    narrow, less = tmp_path / "narrow.png", tmp_path / "less.png"
+    Image.new("RGB", size).save(narrow)
+    Image.new("RGB", (min(size[0], 9), min(size[1], 9))).save(less)
+    # Both files are small; one of them would be 45 x 135,000 pixels.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    resize = Image.Image.resize
+
+    def within(image, size, *args, **kwargs):
+        assert size[0] * size[1] <= 200_000
+        return resize(image, size, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", within)
+    prepared = prepare([files[0], narrow, less], on_bad_image="skip").complete()
+    assert list(prepared.bad) == [1]
+    assert re.search(r"narrow\.png'.*pixels are more than 200000.*MAX_IMAGE", prepared.bad[1])
+    with pytest.raises(BadImageError, match=r"X\[1\]"):
+        prepare([files[0], narrow]).complete()
 
 
 def test_other_processes_get_complete_pixels(files):

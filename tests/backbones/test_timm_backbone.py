@@ -4,7 +4,6 @@ import json
 import pickle
 import re
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from PIL import Image  # noqa: E402
 
 from sklearn_ncti.backbones import (  # noqa: E402
     TimmBackbone,
-    _hub,
     _network,
     _prepared,
     _progress,
@@ -606,26 +604,9 @@ def test_failed_download_says_what_to_do(monkeypatch, pixels):
         raise OSError("no room on the disk")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    monkeypatch.setattr(_hub, "_answers", lambda *args: True)
+    monkeypatch.setattr(TimmBackbone, "_fetch", lambda self: None)
     with pytest.raises(RuntimeError, match=r"'resnet18': no room on the disk.\n.*local-dir:"):
         TimmBackbone("resnet18").fit(pixels)
-
-
-@pytest.mark.parametrize("name", ["resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"])
-def test_without_a_network_nothing_is_retried(monkeypatch, pixels, tmp_path, name):
-    hub = pytest.importorskip("huggingface_hub")
-    # An address where nothing answers, and an empty cache.
-    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(_hub, "_unreachable", {})
-    waits = []
-    monkeypatch.setattr(time, "sleep", waits.append)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"127.0.0.1:9 cannot be reached(?s:.)*HF_HOME"):
-            TimmBackbone(name).fit(pixels)
-    assert waits == []
-    assert list(_hub._unreachable) == ["http://127.0.0.1:9"]
-    assert not hub.constants.HF_HUB_OFFLINE
 
 
 def copy_with_weights(local_folder, folder, weights):

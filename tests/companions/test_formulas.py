@@ -367,10 +367,13 @@ def test_parc_draws_rows_in_proportion():
     assert metric.n_rows_ == 100
     whole = PARC(max_rows=1000).fit(X, y).score()
     assert metric.score() == pytest.approx(whole, abs=0.02)
-    again = PARC(max_rows=100, random_state=1).fit(X, y).score()
-    assert again == pytest.approx(metric.score(), rel=1e-9)
-    other = PARC(max_rows=100, random_state=2).fit(X, y).score()
-    assert other != pytest.approx(again)
+    # Other rows give another value, where the rows of a class are not all alike.
+    noisy = X + rng.normal(size=X.shape)
+    first, again, other = (
+        PARC(max_rows=100, random_state=seed).fit(noisy, y).score() for seed in (1, 1, 2)
+    )
+    assert again == pytest.approx(first, rel=1e-9)
+    assert abs(other - first) > 1e-3
 
 
 def test_parc_needs_both_kinds_of_pairs():

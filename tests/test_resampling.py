@@ -101,6 +101,7 @@ def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
 
 
 def test_threads_change_no_bit(monkeypatch):
+    """Each draw makes the same calls, of BLAS on one thread, whichever thread it falls to."""
     X, y = make_problem(d=12, counts=[8] * 40, scale=10.0, spread=1.0)
     fitted = keep(NCTIScorer(shrinkage=0.1), X, y)
     asked = []

@@ -6,6 +6,19 @@ PYTHON ?= python3
 PYTHON_OLDEST ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo $(PYTHON))
 PYTEST_ARGS ?=
 
+# Kernels of other processors: their arithmetic rounds in another order. `make test KERNEL=haswell`
+# runs the suite under one of them, unless this processor lacks its instructions. The settings
+# are read by OpenBLAS (numpy and scipy have one each), by oneDNN and by torch itself.
+KERNEL ?=
+KERNELS = haswell skylakex sandybridge
+SETTINGS_haswell = OPENBLAS_CORETYPE=Haswell ONEDNN_MAX_CPU_ISA=AVX2
+SETTINGS_skylakex = OPENBLAS_CORETYPE=SkylakeX ONEDNN_MAX_CPU_ISA=AVX512_CORE
+SETTINGS_sandybridge = OPENBLAS_CORETYPE=Sandybridge ONEDNN_MAX_CPU_ISA=SSE41 \
+	ATEN_CPU_CAPABILITY=default
+NEEDED_haswell = avx2
+NEEDED_skylakex = avx512vl
+NEEDED_sandybridge = avx
+
 # The lower bounds of pyproject.toml; on a newer Python the oldest releases that have wheels.
 OLDEST = \
 	"threadpoolctl==3.5.0" \
@@ -14,6 +27,13 @@ OLDEST = \
 	"numpy==2.1.3; python_version == '3.13'" "numpy==2.3.3; python_version >= '3.14'" \
 	"scipy==1.10.1; python_version < '3.12'" "scipy==1.11.4; python_version == '3.12'" \
 	"scipy==1.14.1; python_version == '3.13'" "scipy==1.16.2; python_version >= '3.14'"
+
+# Those of the optional packages. Later releases of pyparsing warn of what matplotlib 3.7 calls.
+OLDEST_TORCH = \
+	"torch==2.6.0; python_version < '3.14'" "torchvision==0.21.0; python_version < '3.14'" \
+	"timm==1.0.26" "tqdm==4.64.0" "pillow==10.1.0; python_version < '3.12'" \
+	"matplotlib==3.7.0; python_version < '3.12'" "pandas==2.0.0; python_version < '3.12'" \
+	"pyparsing<3.1; python_version < '3.12'"
 
 # $(call install,ENVIRONMENT,PYTHON,REQUIREMENTS)
 define install
@@ -25,11 +45,25 @@ define install
 	@touch $@
 endef
 
+# $(call pytest,ENVIRONMENT)
+define pytest
+	@if [ -n "$(KERNEL)" ] && ! grep -qw "$(NEEDED_$(KERNEL))" /proc/cpuinfo 2>/dev/null; then \
+		echo "skipped: KERNEL=$(KERNEL), this processor has no $(NEEDED_$(KERNEL))"; \
+	else \
+		set -x; env $(SETTINGS_$(KERNEL)) $(1)/bin/python -m pytest $(PYTEST_ARGS); \
+	fi
+endef
+
+ifneq ($(filter-out $(KERNELS),$(KERNEL)),)
+$(error KERNEL=$(KERNEL) is none of: $(KERNELS))
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-newest test-oldest lint docs demo clean
+.PHONY: help setup test test-newest test-oldest test-oldest-scoring test-oldest-torch
+.PHONY: test-kernels lint docs demo clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.test-ready ## Make .venv with the package, everything optional, and the tests' needs
 
@@ -40,7 +74,11 @@ setup: .venv/.test-ready ## Make .venv with the package, everything optional, an
 	$(call install,.venv,$(PYTHON),-e ".[test]")
 
 .venv-oldest/.ready: pyproject.toml Makefile
-	$(call install,.venv-oldest,$(PYTHON_OLDEST),$(OLDEST) "pytest>=9" -e .)
+	$(call install,.venv-oldest,$(PYTHON_OLDEST),$(OLDEST) "pytest>=9" "pytest-xdist>=3.5" -e .)
+
+.venv-oldest-torch/.ready: pyproject.toml Makefile
+	$(call install,.venv-oldest-torch,$(PYTHON_OLDEST),\
+		$(OLDEST) $(OLDEST_TORCH) "pytest>=9" "pytest-xdist>=3.5" -e ".[all]")
 
 .venv/.docs-ready: .venv/.demo-ready
 	$(call install,.venv,$(PYTHON),-e ".[docs]")
@@ -51,10 +89,18 @@ setup: .venv/.test-ready ## Make .venv with the package, everything optional, an
 test: test-newest test-oldest ## Run the whole suite, newest packages and then oldest
 
 test-newest: .venv/.test-ready ## Run the suite and all examples with the newest packages
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	$(call pytest,.venv)
 
-test-oldest: .venv-oldest/.ready ## Run what needs no torch with the oldest scikit-learn
-	.venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
+test-oldest: test-oldest-scoring test-oldest-torch ## Run it with the oldest, without torch and with it
+
+test-oldest-scoring: .venv-oldest/.ready ## Run what needs no torch with the oldest scikit-learn
+	$(call pytest,.venv-oldest)
+
+test-oldest-torch: .venv-oldest-torch/.ready ## Run the suite with the oldest torch, timm and the rest
+	$(call pytest,.venv-oldest-torch)
+
+test-kernels: ## Run the whole suite with the kernels of other processors
+	@for kernel in $(KERNELS); do $(MAKE) test KERNEL=$$kernel || exit 1; done
 
 lint: .venv-dev/.ready ## Check style, format and spelling
 	.venv-dev/bin/ruff check .

@@ -1,10 +1,25 @@
 """Data that the tests share."""
 
+import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# What two computations of one number in float64 may differ by. Their last bits depend on the
+# processor, on the number of threads, and on which products BLAS is given. The absolute part
+# is for values near 0, such as normalised ones, which are differences of larger numbers.
+ROUNDING = {"rtol": 1e-9, "atol": 1e-9}
+
+# The same for features that a network computes in float32, once for other batches, threads or
+# processes: they differ by some 2e-7 of their size.
+FLOAT32_ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
+
+# And for the components of such features: a component can be small beside what it is the
+# difference of, and the discriminant magnifies what the features differ by.
+OF_FLOAT32 = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def make_problem(n=600, d=100, n_classes=5, spread=0.3, scale=1.0, counts=None, seed=0):
@@ -17,3 +32,13 @@ def make_problem(n=600, d=100, n_classes=5, spread=0.3, scale=1.0, counts=None, 
     centers = spread * rng.normal(size=(len(counts), d)) * deviations
     X = centers[y] + rng.normal(size=(len(y), d)) * deviations + 1.0
     return scale * X, y
+
+
+@contextmanager
+def running(*command):
+    """Start a process that is ended with the block, also when an assertion fails in it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from helpers import make_problem
+from helpers import ROUNDING, make_problem
 from sklearn.exceptions import FitFailedWarning
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -97,10 +97,11 @@ def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
     long = resampled_projection(fitted, Resampling(5, seed=3))
     for found, wanted in zip(short, long, strict=True):
         for name in ("seli", "ncc", "vc"):
-            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
 
 
 def test_threads_change_no_bit(monkeypatch):
+    """Each draw makes the same calls, of BLAS on one thread, whichever thread it falls to."""
     X, y = make_problem(d=12, counts=[8] * 40, scale=10.0, spread=1.0)
     fitted = keep(NCTIScorer(shrinkage=0.1), X, y)
     asked = []
@@ -125,7 +126,7 @@ def test_constant_and_repeated_features_do_not_count():
     other = resampled_projection(keep(NCTIScorer(), alike, y), Resampling(5, seed=3))
     for found, wanted in zip((raw, absolute), other, strict=True):
         for name in ("seli", "ncc", "vc"):
-            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.1])
@@ -145,8 +146,8 @@ def test_collapsed_classes_do_not_move():
     y = np.arange(60) % 3
     X = 10 * np.eye(3)[y]
     raw, _ = resampled_projection(keep(NCTIScorer(n_components=3), X, y), Resampling(4, seed=0))
-    assert (raw["ncc"] == 1).all()
-    np.testing.assert_allclose(raw["vc"], raw["vc"][0], rtol=1e-12)
+    np.testing.assert_allclose(raw["ncc"], 1, **ROUNDING)
+    np.testing.assert_allclose(raw["vc"], raw["vc"][0], **ROUNDING)
 
 
 def test_columns_of_the_results():
@@ -160,8 +161,9 @@ def test_columns_of_the_results():
     assert results["rank_low"].tolist() == results["rank_high"].tolist() == [2, 1, 4, 3]
     assert results["group"].tolist() == [2, 1, 4, 3]
     # The scores themselves are those without resampling.
-    np.testing.assert_array_equal(results["score"], rank_features(features, y).results["score"])
-    assert rank_features(features, y).resamples is None
+    plain = rank_features(features, y)
+    np.testing.assert_allclose(results["score"], plain.results["score"], **ROUNDING)
+    assert plain.resamples is None
     np.testing.assert_allclose(
         results["score_low"], np.quantile(ranking.resamples, 0.025, axis=0), atol=1e-12
     )
@@ -173,9 +175,11 @@ def test_random_state():
     def drawn(random_state):
         return rank_features(features, y, n_resamples=50, random_state=random_state).resamples
 
-    np.testing.assert_array_equal(drawn(0), drawn(0))
-    np.testing.assert_array_equal(drawn(0), drawn(np.random.RandomState(0)))
-    assert not np.array_equal(drawn(0), drawn(1))
+    first = drawn(0)
+    np.testing.assert_allclose(drawn(0), first, **ROUNDING)
+    np.testing.assert_allclose(drawn(np.random.RandomState(0)), first, **ROUNDING)
+    # Other rows move the scores by far more than rounding.
+    assert np.abs(drawn(1) - first).max() > 1e-3
 
 
 def test_the_same_rows_are_drawn_for_all_candidates():
@@ -184,7 +188,7 @@ def test_the_same_rows_are_drawn_for_all_candidates():
     two = {name: features[name] for name in ("noise 0.5", "noise 0.0")}
     options = {"n_resamples": 50, "random_state": 0, "normalization": "absolute"}
     all_, some = (rank_features(f, y, **options).resamples for f in (features, two))
-    np.testing.assert_array_equal(all_[:, [3, 1]], some)
+    np.testing.assert_allclose(all_[:, [3, 1]], some, **ROUNDING)
 
 
 def test_spread_is_that_of_rows_drawn_from_the_population():
@@ -293,7 +297,8 @@ def test_a_failed_candidate_has_no_interval():
         ranking = rank_features(pool, y, **options)
     without = rank_features(features, y, **options)
     for name in ("score_low", "score_high", "best_probability", "rank_low", "group"):
-        np.testing.assert_array_equal(ranking.results[name][1:], without.results[name])
+        found = ranking.results[name][1:]
+        np.testing.assert_allclose(found, without.results[name], **ROUNDING)
     assert ranking.results["group"][0] == 0
     assert np.isnan(ranking.results["score_low"][0])
     assert np.isnan(ranking.resamples[:, 0]).all()
@@ -318,7 +323,7 @@ def test_one_component_and_other_scorers():
         rows = np.repeat(order, weights)
         by_hand.append(LogME().fit(features["noise 0.5"][rows], y[rows]).score())
     centred = by_hand - np.mean(by_hand) + logme.results["logme"][3]
-    np.testing.assert_allclose(logme.resamples[:, 3], centred, rtol=1e-10)
+    np.testing.assert_allclose(logme.resamples[:, 3], centred, **ROUNDING)
 
 
 def test_the_papers_variant_is_fitted_anew():
@@ -335,7 +340,7 @@ def test_labels_and_order_of_columns_do_not_matter():
     options = {"n_resamples": 40, "random_state": 0}
     plain = rank_features(features, y, **options)
     named = rank_features(features, np.array(["a", "b", "c", "d"])[y], **options)
-    np.testing.assert_array_equal(plain.resamples, named.resamples)
+    np.testing.assert_allclose(plain.resamples, named.resamples, **ROUNDING)
 
 
 def test_refused():

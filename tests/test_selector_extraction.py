@@ -3,15 +3,14 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
 import warnings
 
 import joblib
 import numpy as np
 import pytest
+from helpers import OF_FLOAT32, running
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import FitFailedWarning
@@ -94,13 +93,12 @@ def select(models, **parameters):
     return ModelSelector(models, **parameters)
 
 
-def assert_same(results, expected, rtol=0.0):
+def assert_same(results, expected):
+    """Whether two rankings are alike but for what separate extractions may differ by."""
     assert results["model"].tolist() == expected["model"].tolist()
     assert results["error"].tolist() == expected["error"].tolist()
     for name in COLUMNS:
-        np.testing.assert_allclose(
-            results[name], expected[name], rtol=rtol, atol=rtol, err_msg=name
-        )
+        np.testing.assert_allclose(results[name], expected[name], **OF_FLOAT32, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +145,7 @@ def test_candidates_of_one_geometry_open_each_image_once(
     with config_context(working_memory=working_memory):
         selector = select(candidates(models), n_jobs=n_jobs).fit(*data)
     assert sorted(opened) == sorted(data[0])
-    assert_same(selector.results_, undisturbed, rtol=1e-4)
+    assert_same(selector.results_, undisturbed)
 
 
 def test_sharing_changes_no_feature(data, models, undisturbed):
@@ -192,7 +190,7 @@ def test_worker_processes_of_this_machine_share_images(data, models, undisturbed
     # All that was opened was opened here.
     assert sorted(opened) == sorted(data[0])
     expected = select(candidates(models[:2])).fit(*data).results_
-    assert_same(selector.results_, expected, rtol=1e-4)
+    assert_same(selector.results_, expected)
 
 
 def test_what_is_in_the_results(data, models, tmp_path):
@@ -225,7 +223,7 @@ def test_a_second_run_extracts_and_opens_nothing(
     # Parameters that change no feature, and another candidate.
     kwargs = {"batch_size": 7, "num_workers": 0}
     again = select(candidates(models, **kwargs), memory=joblib.Memory(memory, verbose=0))
-    assert_same(again.fit(*data).results_, undisturbed, rtol=1e-4)
+    assert_same(again.fit(*data).results_, undisturbed)
     assert extracted == ["m3", "m4"]
     assert sorted(opened) == sorted(data[0])
     opened.clear(), extracted.clear()
@@ -303,20 +301,16 @@ print(json.dumps({name: list(selector.results_[name]) for name in ("score", "sel
 """
 
 
-def start_child(data, models, memory, stop=""):
+def ranking_in_a_process(data, models, memory, stop=""):
     paths, y = data
     job = {"models": models, "memory": str(memory), "paths": paths, "y": y.tolist()}
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), json.dumps({**job, "stop": str(stop)})],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return running(sys.executable, "-c", CHILD, json.dumps({**job, "stop": str(stop)}))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_goes_on_where_it_stopped(data, models, undisturbed, tmp_path, extracted):
     reached = tmp_path / "reached"
-    with start_child(data, models, tmp_path / "cache", stop=reached) as child:
+    with ranking_in_a_process(data, models, tmp_path / "cache", stop=reached) as child:
         while not reached.exists():
             assert child.poll() is None, "the run ended before it could be killed"
             time.sleep(0.05)
@@ -327,20 +321,20 @@ def test_a_killed_run_goes_on_where_it_stopped(data, models, undisturbed, tmp_pa
     selector = select(candidates(models, batch_size=15), memory=str(tmp_path / "cache"))
     results = selector.fit(*data).results_
     assert extracted == ["m2", "m3", "m4"]
-    assert_same(results, undisturbed, rtol=1e-4)
+    assert_same(results, undisturbed)
 
 
 def test_two_processes_rank_into_one_folder(data, models, undisturbed, tmp_path, extracted):
-    children = [start_child(data, models, tmp_path / "cache") for _ in range(2)]
-    for child in children:
-        with child:
+    both = [ranking_in_a_process(data, models, tmp_path / "cache") for _ in range(2)]
+    with both[0] as first, both[1] as second:
+        for child in (first, second):
             results = json.loads(child.stdout.read())
-        assert child.returncode == 0
-        for name in COLUMNS:
-            np.testing.assert_allclose(results[name], undisturbed[name], rtol=1e-4)
+            assert child.wait() == 0
+            for name in COLUMNS:
+                np.testing.assert_allclose(results[name], undisturbed[name], **OF_FLOAT32)
     kept = select(candidates(models), memory=str(tmp_path / "cache")).fit(*data).results_
     assert extracted == []
-    assert_same(kept, undisturbed, rtol=1e-4)
+    assert_same(kept, undisturbed)
 
 
 # --- faults
@@ -407,7 +401,7 @@ def test_all_faults_in_one_run(copied, models, tmp_path, extracted):
     kept = [i for i in range(60) if i != 7]
     expected = select(candidates(models[:3])).fit([paths[i] for i in kept], y[kept]).results_
     ok = selector.results_["error"] == ""
-    assert_same({name: column[ok] for name, column in selector.results_.items()}, expected, 1e-4)
+    assert_same({name: column[ok] for name, column in selector.results_.items()}, expected)
 
 
 def test_skipped_images_count_for_nobody(copied, models, tmp_path):
@@ -425,7 +419,7 @@ def test_skipped_images_count_for_nobody(copied, models, tmp_path):
         with pytest.warns(UserWarning, match="2 of 60 images cannot be read"):
             selector = select(mixed, **options).fit(paths, y)
         assert selector.n_skipped_images_ == 2
-        assert_same(selector.results_, clean.results_, rtol=1e-4)
+        assert_same(selector.results_, clean.results_)
         assert (selector.predict(paths[1:20]) == clean.predict(paths[1:20])).all()
     assert clean.n_skipped_images_ == 0
     # What was skipped once is an error when it is asked for, kept or not.
@@ -607,7 +601,7 @@ def test_dask(data, models, undisturbed, tmp_path):
             joblib.parallel_config(backend="dask"),
         ):
             selector = select(candidates(models), n_jobs=-1).fit(*data)
-    assert_same(selector.results_, undisturbed, rtol=1e-4)
+    assert_same(selector.results_, undisturbed)
 
 
 def test_progress_over_all(data, models, capsys):

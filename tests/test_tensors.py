@@ -141,6 +141,7 @@ def test_products_are_exact_and_the_setting_is_given_back():
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
+        leave.set()
         torch.set_float32_matmul_precision("highest")
 
 

@@ -82,7 +82,14 @@ def test_nothing_is_unpickled(store, tmp_path):
     assert not trap.exists()
 
 
-def test_weights_are_not_unpickled_either(tmp_path):
+def write_plain_pickle(weights, path):
+    with open(path, "wb") as file:
+        pickle.dump(weights, file)
+
+
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "model.pth", "model.pth.tar"])
+@pytest.mark.parametrize("save", [torch.save, write_plain_pickle])
+def test_weights_are_not_unpickled_either(tmp_path, file, save):
     trap = tmp_path / "sprung"
 
     class Trap:
@@ -92,7 +99,7 @@ def test_weights_are_not_unpickled_either(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"architecture": "test_resnet"}))
-    torch.save({"weight": Trap()}, folder / "pytorch_model.bin")
+    save({"weight": Trap()}, folder / file)
     with pytest.raises(RuntimeError, match="could not load the weights"):
         TimmBackbone(f"local-dir:{folder}").fit([Image.new("RGB", (8, 8))])
     assert not trap.exists()

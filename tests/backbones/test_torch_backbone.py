@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import FLOAT32_ROUNDING
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
+from sklearn.utils.fixes import parse_version
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -115,7 +117,7 @@ def test_later_changes_of_the_instance_do_not_reach_a_fitted_backbone(module, pi
     expected = backbone.transform(pixels)
     with torch.no_grad():
         mine.body[0].weight.zero_()
-    np.testing.assert_array_equal(backbone.transform(pixels), expected)
+    np.testing.assert_allclose(backbone.transform(pixels), expected, **FLOAT32_ROUNDING)
 
 
 @pytest.mark.parametrize("factory", [OwnNetwork, lambda: OwnNetwork()])
@@ -309,7 +311,7 @@ def test_generic_checks(name):
 def test_clone(module, pixels):
     backbone = backbone_of(module)
     expected = backbone.fit_transform(pixels)
-    np.testing.assert_array_equal(clone(backbone).fit_transform(pixels), expected)
+    np.testing.assert_allclose(clone(backbone).fit_transform(pixels), expected, **FLOAT32_ROUNDING)
 
 
 def test_feature_names_and_set_output(module, pixels):
@@ -324,7 +326,7 @@ def test_pickles(module, program_file, pixels):
         expected = backbone.transform(pixels)
         again = pickle.loads(pickle.dumps(backbone))
         assert "_network" not in vars(again)
-        np.testing.assert_array_equal(again.transform(pixels), expected)
+        np.testing.assert_allclose(again.transform(pixels), expected, **FLOAT32_ROUNDING)
     # A path pickles as a path.
     assert len(pickle.dumps(backbone)) < 2000
 
@@ -332,6 +334,10 @@ def test_pickles(module, program_file, pixels):
 # --- real programs and images
 
 
+@pytest.mark.skipif(
+    parse_version(torch.__version__) < parse_version("2.8"),
+    reason="the program was written in the format of torch 2.8",
+)
 def test_real_program_on_real_images(shared):
     folder = shared / "real" / "torch_modules" / "resnet20_cifar"
     images = shared / "real" / "images" / "cifar10" / "test"

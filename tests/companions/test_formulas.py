@@ -59,7 +59,7 @@ def test_plain_h_score_does_not_see_linear_maps():
     plain = HScore(shrinkage=None).fit(X, y).score()
     assert HScore(shrinkage=None).fit(mixed, y).score() == pytest.approx(plain)
     assert 0 <= plain <= 4
-    assert HScore(shrinkage=0.0).fit(X, y).score() == plain
+    assert HScore(shrinkage=0.0).fit(X, y).score() == pytest.approx(plain)
 
 
 # --- GBC -----------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_gbc_limits(covariance_type):
     points = np.vstack([np.ones((60, 4)), rows])
     assert metric.fit(points, y).score() == pytest.approx(-2)
     points[:30] += 1
-    assert metric.fit(points, y).score() == 0
+    assert metric.fit(points, y).score() == pytest.approx(0, abs=1e-12)
     # One place again, but for the last digits of the rows of one class.
     points[:60] = 1
     points[:30] += 1e-14 * rng.normal(size=(30, 4))
@@ -139,7 +139,8 @@ def test_face_by_explicit_covariances_and_pairs(n, d):
     metric = FaCe(0.1, n_components=min(n, d), covariance_type="diagonal").fit(X, y)
     assert metric.variance_collapse_ == pytest.approx(collapse)
     assert metric.class_fairness_ == pytest.approx(-(shares * np.log(shares)).sum())
-    assert metric.score() == metric.variance_collapse_ + metric.class_fairness_
+    both = metric.variance_collapse_ + metric.class_fairness_
+    assert metric.score() == pytest.approx(both)
 
 
 def test_face_limits():
@@ -366,8 +367,13 @@ def test_parc_draws_rows_in_proportion():
     assert metric.n_rows_ == 100
     whole = PARC(max_rows=1000).fit(X, y).score()
     assert metric.score() == pytest.approx(whole, abs=0.02)
-    again = PARC(max_rows=100, random_state=1).fit(X, y).score()
-    assert again == metric.score() != PARC(max_rows=100, random_state=2).fit(X, y).score()
+    # Other rows give another value, where the rows of a class are not all alike.
+    noisy = X + rng.normal(size=X.shape)
+    first, again, other = (
+        PARC(max_rows=100, random_state=seed).fit(noisy, y).score() for seed in (1, 1, 2)
+    )
+    assert again == pytest.approx(first, rel=1e-9)
+    assert abs(other - first) > 1e-3
 
 
 def test_parc_needs_both_kinds_of_pairs():

@@ -566,12 +566,12 @@ def test_formats_of_pictures_are_known_before_the_work(capsys, files, tmp_path, 
 
 
 def test_names_that_are_not_utf8(capsys, files, tmp_path):
-    hostile = renamed(files, tmp_path, b"caf\xe9".decode("utf-8", "surrogateescape"))
+    hostile = renamed(files, tmp_path, b"mod\xe8le".decode("utf-8", "surrogateescape"))
     paths = {name: tmp_path / f"r.{name}" for name in ("json", "csv")}
     options = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
     status, out, _ = run(capsys, "score", hostile, files[1], *options)
     assert status == 0
-    shown = r"caf\udce9"
+    shown = r"mod\udce8le"
     assert f"  {shown} " in out
     assert json.loads(paths["json"].read_text(encoding="utf-8"))["best"] == shown
     with open(paths["csv"], newline="", encoding="utf-8") as file:

@@ -1,18 +1,19 @@
 """Floor 6: the command line, ``sklearn-ncti rank``, ``score`` and ``demo``.
 
 The table goes to standard output and everything else to standard error. The exit status is
-0 for a ranking, 1 where no candidate could be scored, and 2 for wrong usage, with one line.
+0 for a ranking, 1 where no candidate could be scored or something could not be written, and
+2 for wrong usage, each with one line.
 """
 
 import argparse
-import csv
 import json
-import math
 import os
 import sys
+import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,19 +22,29 @@ import numpy as np
 
 from . import __version__
 from ._normalization import NORMALIZATIONS
-from ._optional import import_optional
+from ._outputs import (
+    check_folder,
+    check_no_new_images,
+    check_not_inputs,
+    check_outputs,
+    outputs,
+    write_outputs,
+)
 from ._ranking import Ranking, check_baseline, rank_features
-from ._report import ranking_report
 from ._scorer import NCTIScorer
 from ._selector import ModelSelector
+from ._terminal import printable, say, settle, write_to
 from .backbones import TimmBackbone, expand_model_names
 from .datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
 
-# Options that name files to write.
-_OUTPUTS = ("json", "csv", "plot", "html")
+# Suffixes of files that hold the weights of a model.
+_WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
 
-# Options that say how sure the ranking is made; the demonstration has none of them.
-_SURENESS = ("resamples", "random_state", "cv")
+# A variable of the environment; where it is set, failures come with their tracebacks.
+_TRACEBACK = "SKLEARN_NCTI_TRACEBACK"
+
+# Failures that say themselves what is wrong; any other is a fault of this package.
+_EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
 
 
 class UsageError(Exception):
@@ -44,7 +55,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        say(f"{self.prog}: error: {printable(message)} (see {self.prog} --help)")
+        self.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,8 +72,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     status : int
         Exit status.
     """
-    parser = _make_parser()
-    args = parser.parse_args(argv)
+    with _streams():
+        return _run(_make_parser().parse_args(argv))
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Leave no stream behind that the interpreter complains of when it ends."""
+    try:
+        # What others write, such as bars of downloads, needs a stream; closed, there is none.
+        if sys.stderr is not None:
+            yield
+        else:
+            with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stderr(nothing):
+                yield
+    finally:
+        settle(sys.stdout)
+        settle(sys.stderr)
+
+
+def _run(args) -> int:
     # Read by OpenMP when torch is loaded, which comes later. Its threads otherwise spin while
     # they wait, and on a machine whose cores are busy that takes minutes instead of seconds.
     # Between the layers of a light network they wait too short a time to be put to sleep.
@@ -69,29 +99,71 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        if args.command == "demo":
-            _name_demo_outputs(args)
-        _check_outputs(args)
+        _check_files(args)
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = _show_each_once()
             ranking, facts, text = args.run(args)
+            return _give_out(args, ranking, facts, text)
     except UsageError as exc:
-        sys.stderr.write(f"{parser.prog} {args.command}: error: {exc}\n")
+        say(f"sklearn-ncti {args.command}: error: {printable(exc)}")
         return 2
-    except (ValueError, TypeError, ImportError) as exc:
-        sys.stderr.write(f"{parser.prog} {args.command}: failed: {exc}\n")
-        return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"{parser.prog} {args.command}: interrupted\n")
+        say(f"sklearn-ncti {args.command}: interrupted")
         return 130
-    sys.stdout.write(f"{text}\n")
+    except Exception as exc:
+        return _failed(args, exc)
+
+
+def _give_out(args, ranking, facts, text) -> int:
+    """Write the files, then the table: the files are there whatever happens to the table."""
+    status = 0
     try:
-        _write_outputs(args, ranking, facts)
-    except OSError as exc:
-        sys.stderr.write(f"{parser.prog} {args.command}: failed: {exc}\n")
-        return 1
+        for option, path, error in write_outputs(args, ranking, facts):
+            if error is None:
+                say(f"wrote {printable(path)}")
+            else:
+                status = _failed(args, error, f"--{option} {path} could not be written: ")
+    finally:
+        status = max(status, _print_table(args, text))
+    return status
+
+
+def _print_table(args, text: str) -> int:
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        write_to(sys.stdout, f"{text}\n")
+    except BrokenPipeError:
+        # Whoever read it has read enough.
+        return 0
+    except (OSError, ValueError) as exc:
+        say(text)
+        return _failed(args, exc, "the table went here, as standard output cannot be written: ")
     return 0
+
+
+def _failed(args, exc: Exception, what: str = "") -> int:
+    """Say in one line why something failed, and return the exit status."""
+    if os.environ.get(_TRACEBACK):
+        say("".join(traceback.format_exception(exc)).rstrip())
+    if isinstance(exc, _EXPECTED):
+        reason = _in_one_line(str(exc)) or type(exc).__name__
+    else:
+        reason = (
+            f"unexpected {type(exc).__name__}: {exc}; please report it with its traceback, "
+            f"which is shown where {_TRACEBACK}=1 is set"
+        )
+    say(f"sklearn-ncti {args.command}: failed: {printable(what + reason)}")
+    return 1
+
+
+def _in_one_line(text: str) -> str:
+    """Join lines; of a traceback, which is there for each of the candidates, only the error."""
+    lines = text.split("\n")
+    if "Traceback (most recent call last):" in lines:
+        lines = [line for line in lines if not line.startswith(("Traceback (", " "))]
+    return " ".join(filter(None, lines))
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -279,7 +351,11 @@ def _rank(args) -> tuple[Ranking, dict[str, Any], str]:
         names = expand_model_names(args.models)
         _check_rows(args, labels)
         baseline = _baseline(args, names)
-    except (ValueError, TypeError) as exc:
+        check_not_inputs(outputs(args), [*paths, *_weights(names)])
+        check_no_new_images(outputs(args), args.folder)
+        if args.cache is not None:
+            check_folder(args.cache)
+    except (ValueError, TypeError, OSError) as exc:
         raise UsageError(exc) from exc
     selector = ModelSelector(
         [
@@ -305,7 +381,7 @@ def _rank(args) -> tuple[Ranking, dict[str, Any], str]:
         baseline=baseline,
         verbose=1,
     )
-    sys.stderr.write(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes\n")
+    say(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes")
     ranking = selector.fit(paths, labels).ranking_
     args.images = paths, labels
     facts = {
@@ -314,6 +390,14 @@ def _rank(args) -> tuple[Ranking, dict[str, Any], str]:
         "n_classes": len(selector.classes_),
     }
     return ranking, facts, str(ranking)
+
+
+def _weights(names: Iterable[str]) -> Iterator[Path]:
+    """List the files that models in folders are read from."""
+    for name in names:
+        if name.startswith("local-dir:"):
+            files = Path(name.removeprefix("local-dir:")).glob("*")
+            yield from (f for f in files if f.name == "config.json" or f.suffix in _WEIGHTS)
 
 
 def _score(args) -> tuple[Ranking, dict[str, Any], str]:
@@ -349,7 +433,7 @@ def _score(args) -> tuple[Ranking, dict[str, Any], str]:
 def _demo(args) -> tuple[Ranking, dict[str, Any], str]:
     images, labels = load_digit_images()
     zoo = load_zoo()
-    sys.stderr.write(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits\n")
+    say(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits")
     candidates = [(name, backbone.set_params(verbose=1)) for name, backbone in zoo]
     ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
     accuracies, deviations = load_zoo_accuracies(return_std=True)
@@ -373,15 +457,23 @@ def _demo(args) -> tuple[Ranking, dict[str, Any], str]:
     return ranking, facts, text
 
 
+def _check_files(args) -> None:
+    """Refuse files and folders that could not be written; those of `rank` are known later."""
+    try:
+        if args.command == "demo":
+            _name_demo_outputs(args)
+        check_outputs(outputs(args), force=args.force)
+        inputs = [*getattr(args, "files", []), *filter(None, [getattr(args, "baseline", None)])]
+        check_not_inputs(outputs(args), inputs)
+    except ValueError as exc:
+        raise UsageError(exc) from exc
+
+
 def _name_demo_outputs(args) -> None:
     """Set the outputs of the demonstration, in a folder that it makes."""
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise UsageError(f"{args.output} cannot be made: {exc}") from exc
+    check_folder(args.output)
     args.json = args.output / "ranking.json"
     args.plot = args.output / "ranking.png" if find_spec("matplotlib") else None
-    args.csv = None
 
 
 def _scorer(args) -> NCTIScorer:
@@ -422,7 +514,7 @@ def _baseline(args, names: Iterable[str]) -> dict[str, float] | None:
     try:
         text = args.baseline.read_text(encoding="utf-8")
         pairs = json.loads(text, object_pairs_hook=lambda pairs: pairs)
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"{option} is no JSON file that can be read: {exc}") from exc
     wanted = 'it must be one JSON object of model to number, such as {"resnet18": 69.8}'
     if not text.lstrip().startswith("{"):
@@ -434,8 +526,8 @@ def _baseline(args, names: Iterable[str]) -> dict[str, float] | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"{option} has {value!r} for {name!r}; {wanted}")
     try:
-        return check_baseline(dict(pairs), list(names))
-    except ValueError as exc:
+        return check_baseline({name: float(value) for name, value in pairs}, list(names))
+    except (ValueError, OverflowError) as exc:
         raise UsageError(f"{option}: {exc}") from exc
 
 
@@ -458,72 +550,6 @@ def _load_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return X, y
 
 
-def _check_outputs(args) -> None:
-    """Refuse before the work what could not be written after it."""
-    paths = _outputs(args)
-    for path in paths:
-        if path.exists() and not args.force:
-            raise UsageError(f"{path} exists; name another file, or overwrite it with --force")
-        if not path.absolute().parent.is_dir():
-            raise UsageError(f"the folder of {path} does not exist")
-        if paths.count(path) > 1:
-            raise UsageError(f"{path} is named for more than one output")
-    if args.plot is not None or getattr(args, "html", None) is not None:
-        import_optional("matplotlib", extra="plot")
-
-
-def _outputs(args) -> list[Path]:
-    """List the files that were asked for; not every command has all the options."""
-    return [path for path in (getattr(args, name, None) for name in _OUTPUTS) if path is not None]
-
-
-def _write_outputs(args, ranking: Ranking, facts: dict[str, Any]) -> None:
-    columns = ranking.results
-    order = np.argsort(columns["rank"], kind="stable")
-    rows = [{name: _plain(column[i]) for name, column in columns.items()} for i in order]
-    mode = "w" if args.force else "x"
-    if args.json is not None:
-        report = {
-            "sklearn_ncti": __version__,
-            "command": args.command,
-            **facts,
-            "normalization": ranking.normalization,
-            **{name: getattr(args, name) for name in _SURENESS if hasattr(args, name)},
-            "best": ranking.best,
-            "results": rows,
-        }
-        with args.json.open(mode, encoding="utf-8") as file:
-            json.dump(report, file, indent=2, allow_nan=False)
-            file.write("\n")
-    if args.csv is not None:
-        with args.csv.open(mode, encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(columns))
-            writer.writeheader()
-            writer.writerows(rows)
-    if args.plot is not None:
-        figure = ranking.plot().figure_
-        figure.savefig(args.plot, dpi=150, bbox_inches="tight")
-    if getattr(args, "html", None) is not None:
-        # Options as they were used; where things were written is no setting.
-        names = set(vars(args)) - {"command", "run", "images", "force", *_OUTPUTS}
-        text = ranking_report(
-            ranking,
-            *args.images,
-            settings={name: getattr(args, name) for name in sorted(names)},
-            n_skipped=facts["n_skipped_images"],
-        )
-        with args.html.open(mode, encoding="utf-8") as file:
-            file.write(text)
-    for path in _outputs(args):
-        sys.stderr.write(f"wrote {path}\n")
-
-
-def _plain(value: Any) -> Any:
-    """Python value of an array's item; None, which JSON has, for NaN, which it has not."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _show_each_once() -> Callable[..., None]:
     """Return what shows warnings on one line, each of them once.
 
@@ -532,9 +558,9 @@ def _show_each_once() -> Callable[..., None]:
     shown = set()
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
-        text = str(message).splitlines()[0]
+        text = str(message).partition("\n")[0]
         if text not in shown:
             shown.add(text)
-            sys.stderr.write(f"warning: {text}\n")
+            say(f"warning: {printable(text)}")
 
     return show

@@ -13,6 +13,7 @@ from ._agreement import order_agreement
 from ._optional import import_optional
 from ._scorer import NCTIScorer
 from ._scoring import check_scorers
+from ._terminal import printable
 
 # From dark to light, so that neither a grey printer nor a colour-blind reader needs the hue.
 # The numbers of fills and hatches have no common factor: twelve components all differ.
@@ -347,6 +348,14 @@ class RankingDisplay:
         self.figure_ = ax.figure
         return self
 
+    def _draw_alone(self, kind: str) -> Any:
+        """Draw on a figure that is in no window, and return it."""
+        # Not pyplot, which would keep the figure and look for a screen.
+        figure = import_optional("matplotlib.figure", extra="plot").Figure(
+            figsize=self._size(kind), layout="constrained"
+        )
+        return self.plot(figure.subplots(), kind=kind).figure_
+
     def _size(self, kind: str) -> tuple[float, float]:
         """Width and height of a new figure, in inches."""
         if kind == "geometry":
@@ -375,7 +384,7 @@ class RankingDisplay:
                 "linewidth": 0.5,
             }
             style = _styled(fill, kwargs, patches.Rectangle)
-            ax.barh(rows, values, left=bars, label=name, **style)
+            ax.barh(rows, values, left=bars, label=_literal(name), **style)
             left[True] += np.minimum(values, 0)
             left[False] += np.maximum(values, 0)
         self._draw_intervals(ax, "x", rows)
@@ -422,7 +431,7 @@ class RankingDisplay:
         elif costs.max() >= 1e6:
             ticker = import_optional("matplotlib.ticker", extra="plot")
             ax.xaxis.set_major_formatter(ticker.EngFormatter())
-        name = self.cost_name.removeprefix("n_").replace("_", " ")
+        name = _literal(self.cost_name.removeprefix("n_").replace("_", " "))
         better = "more is better" if faster else "less is better"
         ax.set_xlabel(f"{name} ({better}){self._left_out(ax, shown)}")
         ax.set_ylabel("score (larger is better)")
@@ -466,7 +475,7 @@ class RankingDisplay:
                 "edgecolor": "white",
             }
             rows = codes == c
-            self._scatter(ax, first[rows], second[rows], kwargs, label=str(name), **style)
+            self._scatter(ax, first[rows], second[rows], kwargs, label=_literal(name), **style)
         mark = {"color": "white", "markeredgecolor": "black", "markersize": 8 * _scale(ax)}
         ax.plot(*centers.T, "o", zorder=4, **mark)
         ax.set_title(_shortened(self.names[0], _letters(ax)))
@@ -525,10 +534,17 @@ def _check_scorer(scorer) -> None:
 
 def _shortened(name: str, longest: int = _LONGEST_NAME) -> str:
     longest = min(max(longest, 6), _LONGEST_NAME)
-    if len(name) <= longest:
-        return name
-    head = longest // 3
-    return f"{name[:head]}…{name[head + 1 - longest :]}"
+    name = printable(name)
+    if len(name) > longest:
+        head = longest // 3
+        name = f"{name[:head]}…{name[head + 1 - longest :]}"
+    return _literal(name)
+
+
+def _literal(name: str) -> str:
+    """Return a name such that Matplotlib shows it as it is and takes no part for a formula."""
+    parsed = import_optional("matplotlib", extra="plot").rcParams["text.parse_math"]
+    return printable(name).replace("$", r"\$" if parsed else "$")
 
 
 def _styled(default, kwargs, artist) -> dict[str, Any]:
@@ -643,7 +659,7 @@ class _Names:
         self.notes = []
         for point, name in zip(points, names, strict=True):
             note = ax.annotate(
-                name,
+                _literal(name),
                 xy=point,
                 xytext=(0, 0),
                 textcoords=self if not self.notes else "offset points",

@@ -1,7 +1,6 @@
 """Floor 5: candidates to their features, and these to the records that a ranking is made of."""
 
 import os
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from ._optional import import_optional
 from ._resampling import check_resampling
 from ._scorer import NCTIScorer
 from ._scoring import attempt, check_labels, looks_at
+from ._terminal import printable, say
 from .backbones import TimmBackbone
 from .backbones._base import NoHeadError, _BaseBackbone, bad_images_text
 from .backbones._images import BadImageError, check_images
@@ -195,8 +195,9 @@ def _run_candidate(selector, name, model, work, prepared, tally, context):
         speed = record.get("images_per_second", np.nan)
         at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
         count, left = ("", "") if tally is None else tally.next()
-        sys.stderr.write(
-            f"[ModelSelector] {count}{name}: {outcome} ({seconds:.1f} s{at_speed}{left})\n"
+        say(
+            f"[ModelSelector] {count}{printable(name)}: {outcome} "
+            f"({seconds:.1f} s{at_speed}{left})"
         )
     context.call_on_fit_task_end(estimator=selector, X=work.X, y=work.y)
     return record

@@ -281,15 +281,10 @@ def _pictures_part(ranking) -> list[str]:
 
 def _svg(display, kind) -> str:
     matplotlib = import_optional("matplotlib", extra="plot")
-    # Not pyplot, which would keep the figure and look for a screen.
-    figure = import_optional("matplotlib.figure", extra="plot").Figure(
-        figsize=display._size(kind), layout="constrained"
-    )
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.hashsalt": kind, "svg.fonttype": "path"}):
-        display.plot(figure.subplots(), kind=kind)
-        figure.savefig(file, format="svg", metadata=nothing)
+        display._draw_alone(kind).savefig(file, format="svg", metadata=nothing)
     svg = file.getvalue()
     return svg[svg.index("<svg") :]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ._discriminant import SHRINKAGE_FLOOR
 from ._resampling import LEVEL
+from ._terminal import printable
 
 # Columns of text that a table with more than the plain columns should fit into.
 _WIDTH = 100
@@ -73,7 +74,7 @@ def _table(ranking, beside):
     models = results["model"]
     columns = {
         "rank": [str(rank) for rank in results["rank"]],
-        "model": [str(name) for name in models],
+        "model": [printable(name) for name in models],
         "score": _numbers(results["score"]),
     }
     if ranking.resamples is not None:
@@ -97,7 +98,7 @@ def _table(ranking, beside):
             rows.append(_MARK)
         above = group
         rows.append([column[i] for column in shown.values()])
-    return list(shown), rows
+    return [printable(name) for name in shown], rows
 
 
 def _numbers(values) -> list[str]:
@@ -127,8 +128,9 @@ def notes(ranking: Any) -> list[str]:
     results = ranking.results
     for i in ranking._order:
         if results["error"][i]:
-            found.append(f"failed: {results['model'][i]}: {results['error'][i].splitlines()[0]}")
-    return found
+            error = results["error"][i].partition("\n")[0]
+            found.append(f"failed: {results['model'][i]}: {error}")
+    return [printable(note) for note in found]
 
 
 def _wrapped(note) -> list[str]:
@@ -217,7 +219,8 @@ def _of_scorers(ranking) -> list[str]:
             continue
         note = f"{name} is missing for {_listed(list(results['model'][missing]), ', ')}"
         if f"{name}_error" in results:
-            note += f": {results[f'{name}_error'][missing][0].splitlines()[0]}"
+            error = results[f"{name}_error"][missing][0].partition("\n")[0]
+            note += f": {error}"
         notes.append(textwrap.shorten(note, 2 * _WIDTH, placeholder=" ..."))
     return notes
 

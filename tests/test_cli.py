@@ -1,17 +1,20 @@
 """The command line: what it prints, writes, refuses, and with which status it ends."""
 
 import csv
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import make_problem
 from sklearn.datasets import load_digits
 
-from sklearn_ncti import NCTIScorer, __version__, rank_features
+from sklearn_ncti import NCTIScorer, Ranking, __version__, rank_features
 from sklearn_ncti._cli import main
 
 
@@ -345,6 +348,380 @@ def test_waiting_threads_do_not_spin_unless_asked_to(capsys, files, monkeypatch)
     run(capsys, "score", *files)
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
     assert os.environ["GOMP_SPINCOUNT"] == "10000"
+
+
+# --- streams that take nothing
+
+
+def broken_stream(kind):
+    """A pipe whose reader has gone, or a device that is always full; None is a closed stream."""
+    if kind == "closed":
+        return None
+    if kind == "full":
+        if not os.path.exists("/dev/full"):
+            pytest.skip("this system has no device that is always full")
+        return open("/dev/full", "w")
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+def run_with(monkeypatch, name, stream, *argv):
+    """Exit status of a run with another standard stream, which must then close in peace."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, name, stream)
+        try:
+            status = main(list(argv))
+        except SystemExit as exc:
+            status = exc.code
+    if stream is not None:
+        # What the interpreter does at its end.
+        stream.close()
+    return status
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("pipe", 0), ("full", 1), ("closed", 1)])
+def test_a_table_that_cannot_be_printed(capsys, files, tmp_path, monkeypatch, kind, expected):
+    report = tmp_path / "r.json"
+    plain = run(capsys, "score", *files)[1]
+    argv = ["score", *files, "--json", str(report)]
+    assert run_with(monkeypatch, "stdout", broken_stream(kind), *argv) == expected
+    assert json.loads(report.read_text())["best"] == "wide"
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    if kind == "pipe":
+        assert err == f"wrote {report}\n"
+    else:
+        # Nobody asked for the end of the table: it is shown where there is room.
+        assert plain in err
+        assert "failed: the table went here, as standard output cannot be written: " in err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "full", "closed"])
+def test_messages_that_cannot_be_printed(capsys, files, tmp_path, monkeypatch, kind):
+    report = tmp_path / "r.json"
+    argv = ["score", *files, "--resamples", "10", "--json", str(report)]
+    assert run_with(monkeypatch, "stderr", broken_stream(kind), *argv) == 0
+    assert capsys.readouterr().out.startswith("rank  model")
+    assert json.loads(report.read_text())["best"] == "wide"
+    assert run_with(monkeypatch, "stderr", broken_stream(kind), *argv) == 2
+    assert run_with(monkeypatch, "stderr", broken_stream(kind), "score", "--cv") == 2
+
+
+def test_help_that_cannot_be_printed(monkeypatch):
+    assert run_with(monkeypatch, "stdout", broken_stream("pipe"), "--help") == 0
+
+
+def test_the_interpreter_has_nothing_to_add_at_its_end(files, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "sklearn_ncti", "score", *files]
+    command += ["--json", str(tmp_path / "r.json")]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, f"wrote {tmp_path / 'r.json'}\n")
+
+
+def renamed(files, tmp_path, name):
+    """A copy of the first file under another name."""
+    path = tmp_path / f"{name}.npz"
+    try:
+        shutil.copyfile(files[0], path)
+    except OSError:
+        pytest.skip("this system has no such file names")
+    return str(path)
+
+
+def test_a_stream_without_the_letters_of_a_name(capsys, files, tmp_path, monkeypatch):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["score", files[1], renamed(files, tmp_path, "modèle")]) == 0
+    stream.flush()
+    assert rb"mod\xe8le" in raw.getvalue()
+
+
+def test_names_and_messages_steer_no_terminal(capsys, files, tmp_path):
+    hostile = renamed(files, tmp_path, "\x1b[31mred\x9b1m")
+    status, out, err = run(
+        capsys, "score", hostile, files[1], "--json", f"{tmp_path}/\x1b[1m.json"
+    )
+    assert status == 0
+    assert r" \x1b[31mred\x9b1m " in out
+    assert err == rf"wrote {tmp_path}/\x1b[1m.json" + "\n"
+    for argv in (
+        ["score", hostile, hostile],
+        ["score", f"{tmp_path}/\x1b[2J\n.npz"],
+        ["score", hostile, "--\x1b[2J\n"],
+    ):
+        status, _, err = run(capsys, *argv)
+        assert status == 2
+        assert r"\x1b[" in err
+        assert "\x1b" not in err
+        assert len(err.splitlines()) == 1
+
+
+# --- files that are written
+
+
+def test_one_output_that_fails_stops_no_other(capsys, files, tmp_path, monkeypatch):
+    def fail(self):
+        raise RuntimeError("no JSON\ntoday")
+
+    monkeypatch.setattr(Ranking, "best", property(fail))
+    paths = {name: tmp_path / f"r.{name}" for name in ("json", "csv")}
+    options = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    status, out, err = run(capsys, "score", *files, *options)
+    assert status == 1
+    assert out.startswith("rank  model")
+    first, second = err.splitlines()
+    assert first.startswith(
+        f"sklearn-ncti score: failed: --json {paths['json']} could not be written: unexpected "
+        r"RuntimeError: no JSON\ntoday; please report it"
+    )
+    assert second == f"wrote {paths['csv']}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["narrow.npz", "r.csv", "wide.npz"]
+
+
+def test_an_older_file_stays_until_the_new_one_is_whole(capsys, files, tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    mine = tmp_path / "mine.csv"
+    mine.write_text("precious")
+    mine.chmod(0o640)
+    argv = ["score", *files, "--csv", str(mine), "--force"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        status, out, err = run(capsys, *argv)
+    assert (status, out[:4]) == (1, "rank")
+    assert "No space left on device" in err
+    assert mine.read_text() == "precious"
+    assert run(capsys, *argv)[0] == 0
+    assert mine.read_text().startswith("model,")
+    assert mine.stat().st_mode & 0o777 == 0o640
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.csv", "narrow.npz", "wide.npz"]
+
+
+def test_links_and_pipes_stay_what_they_are(capsys, files, tmp_path):
+    link, target, pipe = (tmp_path / name for name in ("link.json", "target.json", "pipe"))
+    try:
+        link.symlink_to(target)
+        os.mkfifo(pipe)
+    except (OSError, AttributeError):
+        pytest.skip("this system has no links or no pipes")
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    outputs = ["--json", str(link), "--csv", str(pipe), "--force"]
+    assert run(capsys, "score", *files, *outputs)[0] == 0
+    assert os.read(reading, 6) == b"model,"
+    os.close(reading)
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["best"] == "wide"
+
+
+def test_an_input_is_never_an_output(capsys, files, tmp_path):
+    published = tmp_path / "published.json"
+    published.write_text('{"wide": 1}')
+    os.link(files[0], tmp_path / "hard.npz")
+    for name in (files[0], files[1], str(published), str(tmp_path / "hard.npz")):
+        before = Path(name).read_bytes()
+        argv = ["score", *files, "--baseline", str(published), "--json", name, "--force"]
+        status, out, err = run(capsys, *argv)
+        assert (status, out) == (2, "")
+        assert f"--json {name} is a file that this run reads; name another" in err
+        assert Path(name).read_bytes() == before
+
+
+def test_two_outputs_are_never_one_file(capsys, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(capsys, "score", *files, "--json", "./r", "--csv", str(tmp_path / "r"))
+    assert status == 2
+    assert f"--json r and --csv {tmp_path / 'r'} are one file; name another" in err
+    (tmp_path / "one").write_text("precious")
+    os.link("one", "two")
+    os.symlink("one", "three")
+    for other in ("two", "three"):
+        status, _, err = run(capsys, "score", *files, "--json", "one", "--csv", other, "--force")
+        assert (status, (tmp_path / "one").read_text()) == (2, "precious")
+        assert f"--json one and --csv {other} are one file" in err
+
+
+def test_formats_of_pictures_are_known_before_the_work(capsys, files, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    mine = tmp_path / "noext.png"
+    mine.write_text("precious")
+    for name in ("r.xyz", "noext", ".png"):
+        status, out, err = run(capsys, "score", *files, "--plot", str(tmp_path / name))
+        assert (status, out) == (2, "")
+        assert f"--plot {tmp_path / name} must end in the suffix of its format, one of " in err
+        assert all(f" .{known}" in err for known in ("pdf", "png", "svg"))
+    assert mine.read_text() == "precious"
+    # No window and no screen are needed, whatever the settings say.
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    for suffix, start in {".PNG": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}.items():
+        picture = tmp_path / f"r{suffix}"
+        assert run(capsys, "score", *files, "--plot", str(picture))[0] == 0
+        assert picture.read_bytes().startswith(start)
+
+
+def test_names_that_are_not_utf8(capsys, files, tmp_path):
+    hostile = renamed(files, tmp_path, b"mod\xe8le".decode("utf-8", "surrogateescape"))
+    paths = {name: tmp_path / f"r.{name}" for name in ("json", "csv")}
+    options = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    status, out, _ = run(capsys, "score", hostile, files[1], *options)
+    assert status == 0
+    shown = r"mod\udce8le"
+    assert f"  {shown} " in out
+    assert json.loads(paths["json"].read_text(encoding="utf-8"))["best"] == shown
+    with open(paths["csv"], newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["model"] == shown
+
+
+def test_text_in_a_csv_is_no_formula(capsys, files, tmp_path):
+    names = ["=1+1", "+1", "-1", "@sum", "\tx", "plain=1"]
+    copies = [renamed(files, tmp_path, name) for name in names]
+    table = tmp_path / "r.csv"
+    status, _, _ = run(capsys, "score", *copies, files[1], "--csv", str(table))
+    assert status == 0
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = {f"'{name}" for name in names[:-1]} | {"plain=1", "narrow"}
+    assert {row["model"] for row in rows} == expected
+    # Numbers stay numbers.
+    assert min(float(row["vc"]) for row in rows) < 0
+
+
+def unusable_files(files, tmp_path):
+    deep, big = tmp_path / "deep.json", tmp_path / "big.json"
+    deep.write_text("[" * 100_000)
+    big.write_text(f'{{"wide": 1{"0" * 400}}}')
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    (tmp_path / "readonly.json").write_text("{}")
+    return {
+        "long name": ["score", files[0], "--json", "n" * 300],
+        "NUL in an output": ["score", files[0], "--json", "a\x00b"],
+        "NUL in an input": ["score", "a\x00b"],
+        "NUL in a baseline": ["score", files[0], "--baseline", "a\x00b"],
+        "NUL in a folder": ["rank", "a\x00b", "--models", "x"],
+        "file as a folder": ["score", files[0], "--csv", f"{files[0]}/r.csv"],
+        "folder as a file": ["score", files[0], "--csv", str(tmp_path), "--force"],
+        "deep baseline": ["score", *files, "--baseline", str(deep)],
+        "large baseline": ["score", *files, "--baseline", str(big)],
+        "file as output of the demonstration": ["demo", "--output", files[0]],
+    }
+
+
+def test_files_that_cannot_be_used_are_one_line_and_status_2(capsys, files, tmp_path, subtests):
+    for name, argv in unusable_files(files, tmp_path).items():
+        with subtests.test(name):
+            status, out, err = run(capsys, *argv)
+            assert (status, out) == (2, "")
+            assert len(err.splitlines()) == 1
+            assert "error: " in err
+
+
+def test_folders_that_cannot_be_written_are_known_before_the_work(
+    capsys, files, tmp_path, monkeypatch
+):
+    def refuse(self, mode="r", *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    report = tmp_path / "r.json"
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    status, out, err = run(capsys, "score", *files, "--json", str(report))
+    assert (status, out) == (2, "")
+    assert f"nothing can be written to the folder of {report}: [Errno 13]" in err
+
+
+@pytest.fixture
+def image_folder(tmp_path, monkeypatch):
+    """A folder of two classes of files, which are no images, and models that are only names."""
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    monkeypatch.setattr("sklearn_ncti._cli.expand_model_names", list)
+    return tmp_path / "images"
+
+
+def test_caches_that_cannot_be_written(capsys, files, image_folder):
+    for cache in (files[0], f"{files[0]}/cache", "a\x00b", "n" * 300):
+        argv = ["rank", str(image_folder), "--models", "x", "--cache", cache]
+        status, out, err = run(capsys, *argv)
+        assert (status, out) == (2, "")
+        assert len(err.splitlines()) == 1
+        assert "is no folder that can be written to: " in err
+
+
+def test_folders_that_cannot_be_read(capsys, image_folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    status, out, err = run(capsys, "rank", str(image_folder), "--models", "x")
+    assert (status, out) == (2, "")
+    assert f"the folder {str(image_folder)!r} cannot be read (Permission denied)" in err
+
+
+def test_images_and_models_are_never_outputs(capsys, image_folder, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text("precious")
+    inputs = [image_folder / "b" / "1.png", model / "config.json", model / "model.safetensors"]
+    for path in inputs:
+        argv = ["rank", str(image_folder), "--models", f"local-dir:{model}"]
+        status, out, err = run(capsys, *argv, "--json", str(path), "--force")
+        assert (status, out) == (2, "")
+        assert f"--json {path} is a file that this run reads; name another" in err
+        assert path.read_text() == "precious"
+
+
+def test_a_picture_never_becomes_one_of_the_images(capsys, image_folder):
+    pytest.importorskip("matplotlib")
+    for name in ("r.png", "b/r.png"):
+        path = image_folder / name
+        status, _, err = run(
+            capsys, "rank", str(image_folder), "--models", "x", "--plot", str(path)
+        )
+        assert status == 2
+        assert f"--plot {path} would be one more image in {image_folder}" in err
+
+
+# --- failures that nobody has thought of
+
+
+def test_an_unexpected_failure_is_one_line(capsys, files, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError("by\n\x1b[31mzero")
+
+    monkeypatch.setattr("sklearn_ncti._cli.rank_features", fail)
+    status, out, err = run(capsys, "score", *files)
+    assert (status, out) == (1, "")
+    assert err == (
+        r"sklearn-ncti score: failed: unexpected ZeroDivisionError: by\n\x1b[31mzero; please "
+        "report it with its traceback, which is shown where SKLEARN_NCTI_TRACEBACK=1 is set\n"
+    )
+    monkeypatch.setenv("SKLEARN_NCTI_TRACEBACK", "1")
+    status, _, err = run(capsys, "score", *files)
+    assert status == 1
+    assert err.startswith("Traceback (most recent call last):\n  File ")
+    assert "\x1b" not in err
+
+
+def test_reasons_of_all_candidates_are_one_line(capsys, tmp_path, monkeypatch):
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, features=np.full((9, 2), np.nan), labels=np.arange(9) % 3)
+    status, out, err = run(capsys, "score", str(bad))
+    assert (status, out, len(err.splitlines())) == (1, "", 1)
+    start = (
+        "sklearn-ncti score: failed: All 1 candidates failed. 1 candidate(s) (bad) failed with:"
+    )
+    assert err.startswith(f"{start} ValueError: Input X contains NaN")
+    monkeypatch.setenv("SKLEARN_NCTI_TRACEBACK", "1")
+    assert "\n  File " in run(capsys, "score", str(bad))[2]
 
 
 def test_as_a_module():

@@ -1,8 +1,10 @@
 """RankingDisplay follows scikit-learn's displays, and draws what the ranking holds."""
 
+import io
 import pickle
 import sys
 from itertools import combinations
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -409,3 +411,50 @@ def test_given_axes_need_no_pyplot(ranking):
     ax = matplotlib.figure.Figure().subplots()
     assert ranking.plot(ax).ax_ is ax
     assert pyplot.get_fignums() == []
+
+
+# Formulas for Matplotlib, of which one cannot be parsed, and what steers terminals.
+HOSTILE = {
+    r"$\frac$": r"$\frac$",
+    "$$": "$$",
+    "a$b$c": "a$b$c",
+    r"\$1": r"\$1",
+    "x\x1b[1m\n\udcff": r"x\x1b[1m\n\udcff",
+}
+
+
+@pytest.mark.parametrize("parse_math", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_drawn_as_they_are(everything, kind, parse_math):
+    names = list(HOSTILE)
+    everything.names = names
+    everything.frontier = names[:2]
+    everything.cost_name = "$cost$"
+    everything.contributions = {names[0]: everything.scores}
+    everything.labels = np.array(names)[everything.labels]
+    # As text, so that it can be looked for.
+    with matplotlib.rc_context({"svg.fonttype": "none", "text.parse_math": parse_math}):
+        display = everything.plot(kind=kind)
+        if kind == "geometry":
+            display.ax_.legend()
+        file = io.StringIO()
+        display.figure_.savefig(file, format="svg")
+    root = ElementTree.fromstring(file.getvalue())
+    drawn = [
+        "".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")
+    ]
+    for name in HOSTILE.values():
+        # The lines of those without a value, and what is before the name in them.
+        assert any(text.strip(",") == name for text in drawn), (name, drawn)
+    if kind == "components":
+        assert drawn.count(names[0]) == 2
+    if kind == "pareto":
+        assert "$cost$ (less is better)" in drawn
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_pictures_of_hostile_names(name):
+    ranking = Ranking.from_scores({name: 1.0, "b": 0.0})
+    display = ranking.plot()
+    display.figure_.canvas.draw()
+    assert display.names == [name, "b"]

@@ -126,6 +126,17 @@ def test_nothing_of_the_users_becomes_markup(report):
     assert HOSTILE not in report
 
 
+@pytest.mark.parametrize("name", [r"$\frac$", "$$", "mod\udce8le"])
+def test_a_report_of_any_name(images, name):
+    pytest.importorskip("matplotlib")
+    paths, labels = images
+    labels = np.where(labels == "one", name, labels)
+    ranking = Ranking.from_scores({name: 1.0, "b": 0.0})
+    document = Document(ranking_report(ranking, paths, labels, settings={"folder": name}))
+    assert f"Fine-tune first: {name}" in document.text
+    assert [name, "6", ""] in document.rows
+
+
 def test_the_report_loads_nothing(report):
     for tag, attributes in Document(report).tags:
         assert tag not in ("link", "iframe", "object", "embed", "base")
@@ -196,6 +207,22 @@ def test_from_the_command_line(capsys, images, tmp_path, monkeypatch):
     assert "pip install 'sklearn-ncti[plot]'" in err
     assert (out, len(err.splitlines())) == ("", 1)
     assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_class_whose_name_is_not_utf8(capsys, images, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("timm")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    try:
+        renamed = (tmp_path / "images" / "one").rename(tmp_path / "images" / "mod\udce8le $$")
+    except OSError:
+        pytest.skip("this system has no such file names")
+    file = tmp_path / "report.html"
+    model = load_zoo()[0][1].model
+    command = ["rank", str(tmp_path / "images"), "--models", model, "--n-components", "4"]
+    assert main([*command, "--html", str(file)]) == 0
+    rows = Document(file.read_text(encoding="utf-8")).rows
+    assert [rf"{renamed.name[:3]}\udce8le $$", "6", ""] in rows
 
 
 @pytest.fixture

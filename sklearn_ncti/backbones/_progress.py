@@ -6,6 +6,7 @@ import time
 from typing import Self
 
 from .._optional import import_optional
+from .._terminal import encodable, is_terminal, printable, say
 
 # Seconds between two lines where no bar can be drawn.
 _SECONDS = 30
@@ -29,14 +30,15 @@ class Progress:
     def __init__(self, total: int, name: str, verbose: int) -> None:
         self._total = total
         # Of a folder or a hub, the last part tells one model from another.
-        self._name = os.path.basename(name)
+        self._name = printable(os.path.basename(name))
         self._bar = None
         self._silent = not verbose
         self._done = 0
         self._start = self._last = time.monotonic()
-        if verbose and sys.stderr.isatty():
+        if verbose and is_terminal(sys.stderr):
             tqdm = import_optional("tqdm", extra="timm")
-            self._bar = tqdm.tqdm(total=total, unit="img", desc=self._name)
+            desc = encodable(self._name, sys.stderr.encoding)
+            self._bar = tqdm.tqdm(total=total, unit="img", desc=desc)
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +59,7 @@ class Progress:
         self._last = now
         speed = self._done / (now - self._start)
         left = (self._total - self._done) / speed
-        sys.stderr.write(
+        say(
             f"{self._name}: {self._done} of {self._total} images, {speed:.1f} images/s, "
-            f"about {left:.0f} s left\n"
+            f"about {left:.0f} s left"
         )

@@ -1,14 +1,24 @@
 """Beside floors 1-3: list the images of a folder that has one sub-folder for each class."""
 
 import os
+import warnings
+from collections import Counter
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 
-# The common ones among those that timm and PIL read.
+# Of the formats that every supported pillow reads by itself, the common ones.
 _EXTENSIONS = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    [".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"]
+    + [".ppm", ".tif", ".tiff", ".webp"]
+)
+
+# Images as well, but of formats that are rare, or need a newer pillow or another program.
+_NOT_READ = frozenset(
+    [".arw", ".avif", ".avifs", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".heic", ".heif"]
+    + [".hif", ".ico", ".j2k", ".jp2", ".jxl", ".nef", ".orf", ".pcx", ".psd", ".rw2", ".svg"]
+    + [".tga"]
 )
 
 
@@ -19,6 +29,7 @@ def load_image_folder(
 
     Every direct sub-folder is a class. Its images are the files with the extension of an
     image anywhere inside it; hidden files and folders, and files of other kinds, are left out.
+    Links to files and folders are followed.
 
     Parameters
     ----------
@@ -44,11 +55,21 @@ def load_image_folder(
         If `folder` is no path, or `limit_per_class` no integer.
     ValueError
         If `folder` is missing or no folder, has fewer than two classes, a class without
-        images or images outside of any class, or if `limit_per_class` is less than 1.
+        images or images outside of any class, or if `limit_per_class` is less than 1. Also if
+        a folder inside cannot be read, a link leads to nothing, an image is no regular file,
+        or a link takes the images of one class into another.
+
+    Warns
+    -----
+    UserWarning
+        If images are left out because their format, such as HEIC or AVIF, is none that every
+        supported version of pillow reads. It says how many there are of each extension.
 
     Notes
     -----
-    Whether a file can be read as an image is found when it is read.
+    The extensions are .bmp, .gif, .jpg, .jpeg, .jpe, .jfif, .pbm, .pgm, .pnm, .ppm, .png,
+    .apng, .tif, .tiff and .webp, in any case. Whether a file can be read as an image is found
+    when it is read.
 
     Examples
     --------
@@ -77,53 +98,150 @@ def load_image_folder(
     if not top.is_dir():
         what = "is not a folder" if top.exists() else "does not exist"
         raise ValueError(f"folder={os.fspath(folder)!r} {what}. Give the folder of the classes.")
-    entries = sorted(entry for entry in top.iterdir() if not entry.name.startswith("."))
+    entries = _entries(top)
     for entry in entries:
-        if entry.is_file() and _is_image(entry.name):
+        if is_image(entry.name) and not _is_folder(entry):
             raise ValueError(
-                f"the image {os.fspath(entry)!r} lies in no class. Move it into the folder of "
-                "its class, or out of this one."
+                f"the image {entry.path!r} lies in no class. Move it into the folder of its "
+                "class, or out of this one."
             )
-    classes = [entry for entry in entries if entry.is_dir()]
+    classes = [entry for entry in entries if _is_folder(entry)]
     if len(classes) < 2:
         found = f"only {classes[0].name!r}" if classes else "none"
         raise ValueError(
             f"folder={os.fspath(folder)!r} must hold a sub-folder for each of at least two "
             f"classes; it holds {found}."
         )
+    walk = _Walk(top, classes)
     paths: list[str] = []
     labels: list[str] = []
     for entry in classes:
-        files = _images_below(entry)
-        if not files:
-            raise ValueError(
-                f"the class {entry.name!r} has no images in {os.fspath(entry)!r}. Add some or "
-                f"remove the folder. Images end in {', '.join(sorted(_EXTENSIONS))}."
-            )
+        files = walk.images(entry)
         if limit_per_class is not None and limit_per_class < len(files):
             places = np.arange(limit_per_class) * len(files) // int(limit_per_class)
             files = [files[place] for place in places]
         paths.extend(files)
         labels.extend([entry.name] * len(files))
+    if walk.left_out:
+        warnings.warn(
+            f"left out images of formats that are not read: {_counted(walk.left_out)}. Convert "
+            "them to one that is, such as PNG, or remove them.",
+            UserWarning,
+            stacklevel=2,
+        )
     return paths, np.array(labels)
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in _EXTENSIONS
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image that can be read."""
+    return not name.startswith(".") and _suffix(name) in _EXTENSIONS
 
 
-def _images_below(folder: Path) -> list[str]:
-    """List the images in a folder and its sub-folders, sorted."""
-    found: list[Path] = []
-    seen = set()
-    # Links are followed, as a folder of links is a common way to arrange data; a link that
-    # leads back to where the walk has been ends there.
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.extend(Path(parent, name) for name in files if _is_image(name))
-    return [os.fspath(path) for path in sorted(found)]
+def _suffix(name) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _counted(suffixes) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def _entries(folder: str | os.PathLike) -> list[os.DirEntry]:
+    """List what is in a folder and not hidden, sorted."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(
+                (entry for entry in found if not entry.name.startswith(".")),
+                key=lambda entry: entry.name,
+            )
+    except OSError as exc:
+        raise ValueError(
+            f"the folder {os.fspath(folder)!r} cannot be read ({exc.strerror}). Get access to "
+            "it, or move it away."
+        ) from exc
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether this is a folder or a link to one; refuse a link that leads to nothing."""
+    try:
+        if entry.is_symlink():
+            entry.stat()
+        return entry.is_dir()
+    except OSError as exc:
+        raise ValueError(
+            f"{entry.path!r} is a broken link ({exc.strerror}). Mend or remove it."
+        ) from exc
+
+
+class _Walk:
+    """Lists images class by class, and refuses folders that belong to two classes.
+
+    Links are followed, as a folder of links is a common way to arrange data. One that leads
+    back to where the walk has been ends there.
+
+    Parameters
+    ----------
+    top : path
+        The folder of the classes.
+
+    classes : list of os.DirEntry
+        The folders of the classes.
+    """
+
+    def __init__(self, top, classes):
+        self.left_out = Counter()
+        self._top = Path(os.path.realpath(top))
+        # Each folder, without links, with the class that it belongs to and its name there.
+        self._owners = {}
+        for entry in classes:
+            self._claim(entry.path, entry.name)
+        self._seen = set()
+
+    def images(self, entry: os.DirEntry) -> list[str]:
+        """List the images in the folder of a class and its sub-folders, sorted."""
+        found, left_out = [], Counter()
+        folders = [entry.path]
+        # It grows on the way.
+        for folder in folders:
+            real = self._claim(folder, entry.name)
+            if real in self._seen:
+                continue
+            self._seen.add(real)
+            for inner in _entries(folder):
+                if _is_folder(inner):
+                    folders.append(inner.path)
+                elif is_image(inner.name):
+                    found.append(_checked(inner).path)
+                elif _suffix(inner.name) in _NOT_READ:
+                    left_out[_suffix(inner.name)] += 1
+        if not found:
+            others = f" Not read: {_counted(left_out)}." if left_out else ""
+            raise ValueError(
+                f"the class {entry.name!r} has no images in {entry.path!r}. Add some or remove "
+                f"the folder. Images end in {', '.join(sorted(_EXTENSIONS))}.{others}"
+            )
+        self.left_out += left_out
+        return [os.fspath(path) for path in sorted(map(Path, found))]
+
+    def _claim(self, folder: str, name: str) -> str:
+        """Return where a folder really lies; refuse one that is not of this class alone."""
+        real = os.path.realpath(folder)
+        if self._top.is_relative_to(real):
+            raise ValueError(
+                f"{folder!r} in the class {name!r} is a link to {real!r}, which holds all the "
+                "classes. Remove it."
+            )
+        owner, first = self._owners.setdefault(real, (name, folder))
+        if owner != name:
+            raise ValueError(
+                f"{folder!r} in the class {name!r} is the same folder as {first!r} in the class "
+                f"{owner!r}. An image has one class: remove one of the two."
+            )
+        return real
+
+
+def _checked(entry: os.DirEntry) -> os.DirEntry:
+    if not entry.is_file():
+        raise ValueError(
+            f"{entry.path!r} is no regular file, but a pipe, socket or device. Remove it."
+        )
+    return entry

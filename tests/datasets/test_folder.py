@@ -38,13 +38,35 @@ def test_classes_and_files_are_sorted(tmp_path):
     assert labels.dtype.kind == "U"
 
 
-EXTENSIONS = [".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+EXTENSIONS = [".apng", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"]
+EXTENSIONS += [".pnm", ".ppm", ".tif", ".tiff", ".webp"]
 
 
 @pytest.mark.parametrize("extension", [*EXTENSIONS, ".PNG", ".Tif"])
 def test_extensions(tmp_path, extension):
     make(tmp_path, f"a/1{extension}", f"b/1{extension}")
     assert len(load_image_folder(tmp_path)[0]) == 2
+
+
+def test_pillow_reads_these_extensions_by_itself():
+    image = pytest.importorskip("PIL.Image")
+    assert set(EXTENSIONS) <= set(image.registered_extensions())
+
+
+def test_images_that_are_left_out_are_counted(tmp_path):
+    make(tmp_path, *(f"a/{i}.HEIC" for i in range(3)), "a/deep/1.avif", "a/1.png")
+    make(tmp_path, "b/1.png", "b/2.heic", "b/notes.txt", "b/.3.heic")
+    with pytest.warns(UserWarning, match=r"not read: 1 \.avif, 4 \.heic\. Convert") as caught:
+        paths, _ = load_image_folder(tmp_path)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert names_of(paths, tmp_path) == ["a/1.png", "b/1.png"]
+
+
+def test_class_of_images_that_are_not_read(tmp_path):
+    make(tmp_path, "a/1.png", "b/1.heic", "b/2.heic")
+    with pytest.raises(ValueError, match=r"class 'b' has no images.*Not read: 2 \.heic\."):
+        load_image_folder(tmp_path)
 
 
 def test_relative_folder_stays_relative(tmp_path, monkeypatch):
@@ -80,6 +102,100 @@ def test_links(tmp_path):
     paths, labels = load_image_folder(tmp_path / "data")
     assert names_of(paths, tmp_path / "data") == ["a/x/1.png", "b/1.png"]
     assert labels.tolist() == ["a", "b"]
+
+
+def link(path, target):
+    try:
+        path.symlink_to(target)
+    except OSError:
+        pytest.skip("this system makes no links")
+
+
+@pytest.mark.parametrize("target", ["..", "../..", "../../data/a/../.."])
+def test_link_to_all_classes(tmp_path, target):
+    make(tmp_path, "data/a/1.png", "data/b/1.png")
+    link(tmp_path / "data" / "a" / "up", target)
+    with pytest.raises(ValueError, match=r"a.up' in the class 'a' is a link to .*all the classes"):
+        load_image_folder(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [
+        # Another class, a part of it, and what holds it.
+        ("data/a/more", "data/b"),
+        ("data/a/deep/more", "data/b/x"),
+        ("data/a/more", "data/b/x/y"),
+        ("data/c", "data/b"),
+        ("data/c", "data/b/x"),
+    ],
+)
+def test_link_into_another_class(tmp_path, place, target):
+    make(tmp_path, "data/a/1.png", "data/a/deep/1.png", "data/b/x/y/1.png", "data/b/1.png")
+    link(tmp_path / place, tmp_path / target)
+    with pytest.raises(
+        ValueError, match=r"is the same folder as .* An image has one class"
+    ) as got:
+        load_image_folder(tmp_path / "data")
+    # Both are named.
+    assert repr(os.fspath(tmp_path / place)) in str(got.value)
+    assert str(tmp_path / "data" / "b") in str(got.value)
+
+
+def test_links_of_two_classes_to_one_folder(tmp_path):
+    make(tmp_path, "data/a/1.png", "data/b/1.png", "store/1.png", "store/x/1.png")
+    link(tmp_path / "data" / "a" / "all", tmp_path / "store")
+    link(tmp_path / "data" / "b" / "some", tmp_path / "store" / "x")
+    with pytest.raises(ValueError, match=r"some' in the class 'b' is the same folder as .*all.x'"):
+        load_image_folder(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["a/1.jpg", "a/sub", "c"])
+def test_broken_links(tmp_path, name):
+    make(tmp_path, "a/0.png", "b/1.png")
+    link(tmp_path / name, tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=rf"{Path(name).name}' is a broken link \(No such file"):
+        load_image_folder(tmp_path)
+
+
+def test_link_to_itself(tmp_path):
+    make(tmp_path, "a/0.png", "b/1.png")
+    link(tmp_path / "a" / "loop.png", "loop.png")
+    with pytest.raises(ValueError, match=r"loop\.png' is a broken link \(Too many levels"):
+        load_image_folder(tmp_path)
+
+
+def test_links_to_images_are_followed(tmp_path):
+    make(tmp_path, "data/a/0.png", "data/b/1.png", "store/2.png")
+    link(tmp_path / "data" / "a" / "2.png", tmp_path / "store" / "2.png")
+    assert len(load_image_folder(tmp_path / "data")[0]) == 3
+
+
+def test_pipe_among_images(tmp_path):
+    make(tmp_path, "a/0.png", "b/1.png")
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes")
+    os.mkfifo(tmp_path / "a" / "notes.txt")
+    assert len(load_image_folder(tmp_path)[0]) == 2
+    os.mkfifo(tmp_path / "a" / "1.png")
+    with pytest.raises(ValueError, match=r"1\.png' is no regular file, but a pipe, socket or dev"):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "b", "b/deep"])
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch, name):
+    make(tmp_path, "a/0.png", "b/1.png", "b/deep/2.png")
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path) == tmp_path / name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    reason = rf"{Path(tmp_path, name).name}' cannot be read \(Permission denied\)"
+    with pytest.raises(ValueError, match=reason):
+        load_image_folder(tmp_path)
 
 
 def test_folder_is_missing_or_none(tmp_path):

@@ -1,11 +1,14 @@
 """Floor 5: candidates to their features, and these to the records that a ranking is made of."""
 
+import copy
 import os
+import pickle
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -31,6 +34,12 @@ from .backbones._store import FeatureStore, identify_images
 # How far candidates that run at the same time can share images: in one process, with other
 # processes of this machine, or with nobody.
 _IN_PROCESS, _ON_MACHINE, _NOWHERE = range(3)
+
+_COPY_LOCK = Lock()
+
+# What joblib raises for all candidates where one has killed its worker process, or cannot be
+# sent to one.
+_WORKER_ERRORS = (BrokenExecutor, pickle.PicklingError)
 
 
 class Work:
@@ -106,6 +115,12 @@ class Work:
             self.store.path(identity).exists() for identity in identities
         )
 
+    def own_data(self) -> tuple[Any, np.ndarray]:
+        """Return a copy of the rows that count, which a candidate may write to."""
+        # At a time: of an image that is still to be read, PIL reads the file here.
+        with _COPY_LOCK:
+            return copy.deepcopy((self.X_kept, self.y_kept))
+
     def without(self, bad) -> Self:
         """Leave out rows for the candidates that still come."""
         kept = _kept(bad, len(self.y))
@@ -121,22 +136,36 @@ def run_candidates(selector, candidates, work, contexts):
     """
     takes_images = [isinstance(model, _BaseBackbone) for _, model in candidates]
     prefer = "threads" if all(takes_images) else None
-    parallel = Parallel(n_jobs=selector.n_jobs, prefer=prefer)
     backend, _ = get_active_backend(prefer=prefer)
+    # As they come, so that it is known which are done when a worker process dies.
+    return_as = "generator_unordered" if isinstance(backend, LokyBackend) else "list"
+    parallel = Parallel(n_jobs=selector.n_jobs, prefer=prefer, return_as=return_as)
     n_jobs = backend.effective_n_jobs(parallel.n_jobs)
     sharing = _sharing(backend, n_jobs)
     if n_jobs > 1 and sharing != _NOWHERE:
         candidates = _spread_over_devices(candidates)
+    if sharing != _IN_PROCESS:
+        # It goes to other processes with each of the candidates, and the others need not.
+        selector = copy.copy(selector)
+        selector.models = []
     tally = _Tally(len(candidates)) if sharing == _IN_PROCESS else None
     records = [None] * len(candidates)
 
     def run(places, prepared=None):
-        tasks = (
-            delayed(_run_candidate)(selector, *candidates[i], work, prepared, tally, contexts[i])
-            for i in places
-        )
-        for i, record in zip(places, parallel(tasks), strict=True):
-            records[i] = record
+        def start(places):
+            tasks = (
+                delayed(_numbered)(i, selector, *candidates[i], work, prepared, tally, contexts[i])
+                for i in places
+            )
+            for i, record in parallel(tasks):
+                records[i] = record
+
+        def lost(i, exc):
+            record = _attempting(selector.error_score)(_raise_lost, exc)
+            records[i] = {"model": candidates[i][0], **record}
+            _tell(selector, records[i], np.nan, tally)
+
+        _survive_dead_workers(start, places, records, lost)
 
     places = [i for i, takes in enumerate(takes_images) if takes]
     with _torch_threads(n_jobs if places and sharing == _IN_PROCESS else 1), parallel:
@@ -179,6 +208,38 @@ class _Tally:
         return f"{self._done} of {self._total}, ", f"; about {seconds:.0f} s left" if left else ""
 
 
+def _survive_dead_workers(start, places, records, lost):
+    """Run candidates at the same time, and one at a time those that a dead worker left."""
+    try:
+        start(places)
+        return
+    except _WORKER_ERRORS:
+        left = [i for i in places if records[i] is None]
+    for i in left:
+        try:
+            start([i])
+        except _WORKER_ERRORS as exc:
+            lost(i, exc)
+
+
+def _raise_lost(exc):
+    """Say of a candidate alone in its worker process why there is no result."""
+    if isinstance(exc, pickle.PicklingError):
+        raise RuntimeError(
+            "the candidate cannot be sent to a worker process, as it cannot be pickled; use "
+            "n_jobs=1, or the threading backend of joblib."
+        ) from exc
+    codes = str(exc).partition("exit codes of the workers are ")[2].partition("\n")[0]
+    raise RuntimeError(
+        "the worker process died while it ran this candidate: it was killed, ran out of memory, "
+        f"or crashed in compiled code (exit code {codes or 'unknown'})."
+    ) from exc
+
+
+def _numbered(i, *args):
+    return i, _run_candidate(*args)
+
+
 def _run_candidate(selector, name, model, work, prepared, tally, context):
     """Record of one candidate, from its network to its components."""
     context.call_on_fit_task_begin(estimator=selector, X=work.X, y=work.y)
@@ -189,17 +250,25 @@ def _run_candidate(selector, name, model, work, prepared, tally, context):
     if "bad_image" in record:
         # It concerns all candidates alike: this is no failure of one of them.
         raise record["bad_image"]
-    if selector.verbose:
-        outcome = record["error"] or f"{record['n_features']} features"
-        seconds = time.perf_counter() - start
-        speed = record.get("images_per_second", np.nan)
-        at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
-        count, left = ("", "") if tally is None else tally.next()
-        sys.stderr.write(
-            f"[ModelSelector] {count}{name}: {outcome} ({seconds:.1f} s{at_speed}{left})\n"
-        )
+    _tell(selector, record, time.perf_counter() - start, tally)
     context.call_on_fit_task_end(estimator=selector, X=work.X, y=work.y)
     return record
+
+
+def _tell(selector, record, seconds, tally):
+    """Write the line of a candidate to the standard error stream, if it is wanted."""
+    if not selector.verbose:
+        return
+    outcome = record["error"] or f"{record['n_features']} features"
+    took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
+    speed = record.get("images_per_second", np.nan)
+    at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
+    count, left = ("", "") if tally is None else tally.next()
+    # A stream that is closed or full costs no candidate.
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(
+            f"[ModelSelector] {count}{record['model']}: {outcome} ({took}{at_speed}{left})\n"
+        )
 
 
 def _attempting(error_score):
@@ -282,7 +351,7 @@ def extract(variants, work, prepared=None, keep=False):
         return arrays, y, variants[0], facts
     # The stamps are part of the key under which features are kept.
     features, model = work.memory.cache(_fit_transform)(
-        variants[0], work.X_kept, work.y_kept, _stamps(work.X_kept)
+        variants[0], *work.own_data(), _stamps(work.X_kept)
     )
     return [features], work.y_kept, model, {}
 
@@ -297,7 +366,9 @@ def _check_left(y, work):
 
 
 def _fit_transform(model, X, y, stamps):
-    return model.fit_transform(X, y), model
+    if hasattr(model, "fit_transform"):
+        return model.fit_transform(X, y), model
+    return model.fit(X, y).transform(X), model
 
 
 def _image_features(variants, work, prepared, keep):

@@ -435,7 +435,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _refit(self, candidate, work):
         """Fit the best candidate on all rows, and on its features the final estimator."""
         if self.final_estimator is None:
-            self.best_model_ = clone(candidate).fit(work.X_kept, work.y_kept)
+            self.best_model_ = clone(candidate).fit(*work.own_data())
             return
         (features,), y, fitted, _ = extract([clone(candidate)], work)
         final = clone(self.final_estimator).fit(features, y)
@@ -569,6 +569,11 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _repr_html_inner(self):
         bundle = self._repr_mimebundle_()
         return bundle["text/html"]
+
+    def _get_params_html(self, deep=True, **kwargs):
+        # scikit-learn looks for the names of parameters with regular expressions, and names of
+        # candidates need not be valid ones.
+        return super()._get_params_html(deep=False, **kwargs)
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)

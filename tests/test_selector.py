@@ -354,6 +354,18 @@ def test_memory_keeps_features(data, tmp_path):
     assert log.stat().st_size == 4
 
 
+def test_a_memory_without_access_fails_no_candidate(data, tmp_path, monkeypatch):
+    def closed(backend, location, *args, **kwargs):
+        if location is not None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("joblib.memory._store_backend_factory", closed)
+    selector = ModelSelector(CANDIDATES, memory=tmp_path, error_score="raise")
+    with pytest.warns(UserWarning, match="is closed to joblib .*Permission denied"):
+        selector.fit(*data)
+    assert selector.best_name_ == "pca"
+
+
 def test_verbose_writes_to_standard_error_only(data, capsys):
     X, y = data
     with pytest.warns(FitFailedWarning):

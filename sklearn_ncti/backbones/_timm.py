@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from .._optional import import_optional
 from ._base import NoHeadError, _BaseBackbone
 from ._hub import fail_fast
-from ._store import identify_files
+from ._store import check_download, identify_files
 
 if TYPE_CHECKING:
     import torch
@@ -301,7 +301,10 @@ class TimmBackbone(_BaseBackbone):
             own = config.get("hf_hub_filename")
             files = [own] if own else _HUB_FILES
         file = _in_hub_cache(name, files)
-        return None if file is None else [name, file.name, file.parent.name]
+        if file is None:
+            return None
+        check_download(file)
+        return [name, file.name, file.parent.name]
 
     def _check_loaded(self, module: "torch.nn.Module", **arguments: Any) -> None:
         """Check that the weights of a local folder are those of its architecture.

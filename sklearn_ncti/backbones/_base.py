@@ -148,7 +148,8 @@ class _BaseBackbone(
             to do.
         """
         check_images(X)
-        self._drop_network(identified=False)
+        # One that was built to be identified has not served yet, and is that of these parameters.
+        self.__dict__.pop("_network", None)
         network = self._load_network()
         self.n_features_out_ = network.find_width()
         return self
@@ -280,17 +281,12 @@ class _BaseBackbone(
             channels_last=self._channels_last,
         )
 
-    def _drop_network(self, *, identified: bool = True) -> None:
-        """Let go of the network and of the memory that it holds on its device.
-
-        Also of one that was built to be `identified` and that `fit` would take.
-        """
-        network = self.__dict__.pop("_network", None)
-        if identified:
-            network = self.__dict__.pop("_identified", None) or network
-        if network is not None:
-            device = network.device
-            del network
+    def _drop_network(self) -> None:
+        """Let go of the network and of the memory that it holds on its device."""
+        networks = [self.__dict__.pop(name, None) for name in ("_network", "_identified")]
+        devices = {network.device for network in networks if network is not None}
+        del networks
+        for device in devices:
             empty_cache(device)
 
     @property

@@ -1,10 +1,13 @@
 """Floor 5: candidates to their features, and these to the records that a ranking is made of."""
 
-import os
+import copy
+import pickle
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -25,12 +28,21 @@ from ._terminal import printable, say
 from .backbones import TimmBackbone
 from .backbones._base import NoHeadError, _BaseBackbone, bad_images_text
 from .backbones._images import BadImageError, check_images
-from .backbones._prepared import Geometry, Preparation, PreparedImages
-from .backbones._store import FeatureStore, identify_images
+from .backbones._prepared import Geometry, Preparation, PreparedImages, pixels_of
+from .backbones._store import FeatureStore, identify_images, stamp_files
 
 # How far candidates that run at the same time can share images: in one process, with other
 # processes of this machine, or with nobody.
 _IN_PROCESS, _ON_MACHINE, _NOWHERE = range(3)
+
+_COPY_LOCK = Lock()
+
+# What is kept of a backbone beside its features and its unreadable images.
+_FACTS = {"n_parameters": int, "license": str}
+
+# What joblib raises for all candidates where one has killed its worker process, or cannot be
+# sent to one.
+_WORKER_ERRORS = (BrokenExecutor, pickle.PicklingError)
 
 
 class Work:
@@ -47,6 +59,7 @@ class Work:
         self.memory = memory
         self.on_bad_image = on_bad_image
         self.images = self.store = self.images_identity = None
+        self.stamps = stamp_files(X)
         backbones = [model for _, model in candidates if isinstance(model, _BaseBackbone)]
         if not backbones:
             return
@@ -59,7 +72,7 @@ class Work:
             return
         self.store = _store(memory)
         if self.store is not None:
-            self.images_identity = identify_images(self.images)
+            self.images_identity = identify_images(self.images, self.stamps)
 
     def prepare(self, candidates, group, geometry, sharing) -> PreparedImages | None:
         """Give images that a group of candidates shares, or None where they share none."""
@@ -101,10 +114,28 @@ class Work:
 
     def is_stored(self, model) -> bool:
         """Whether all that scorers look at of a backbone is there already."""
-        identities = [self.identity(variant) for variant in self.variants(model)]
-        return None not in identities and all(
-            self.store.path(identity).exists() for identity in identities
-        )
+        for variant in self.variants(model):
+            try:
+                identity = self.identity(variant)
+            except Exception:
+                # It fails again, and alone, when the candidate runs.
+                return False
+            finally:
+                variant._drop_network()
+            if identity is None or not self.store.holds(identity):
+                return False
+        return True
+
+    def changed_files(self) -> list[str]:
+        """Name the files that are no longer what they were when the fit began."""
+        now = stamp_files(list(self.stamps))
+        return [path for path, stamp in self.stamps.items() if now.get(path) != stamp]
+
+    def own_data(self) -> tuple[Any, np.ndarray]:
+        """Return a copy of the rows that count, which a candidate may write to."""
+        # At a time: of an image that is still to be read, PIL reads the file here.
+        with _COPY_LOCK:
+            return copy.deepcopy((self.X_kept, self.y_kept))
 
     def without(self, bad) -> Self:
         """Leave out rows for the candidates that still come."""
@@ -121,22 +152,36 @@ def run_candidates(selector, candidates, work, contexts):
     """
     takes_images = [isinstance(model, _BaseBackbone) for _, model in candidates]
     prefer = "threads" if all(takes_images) else None
-    parallel = Parallel(n_jobs=selector.n_jobs, prefer=prefer)
     backend, _ = get_active_backend(prefer=prefer)
+    # As they come, so that it is known which are done when a worker process dies.
+    return_as = "generator_unordered" if isinstance(backend, LokyBackend) else "list"
+    parallel = Parallel(n_jobs=selector.n_jobs, prefer=prefer, return_as=return_as)
     n_jobs = backend.effective_n_jobs(parallel.n_jobs)
     sharing = _sharing(backend, n_jobs)
     if n_jobs > 1 and sharing != _NOWHERE:
         candidates = _spread_over_devices(candidates)
+    if sharing != _IN_PROCESS:
+        # It goes to other processes with each of the candidates, and the others need not.
+        selector = copy.copy(selector)
+        selector.models = []
     tally = _Tally(len(candidates)) if sharing == _IN_PROCESS else None
     records = [None] * len(candidates)
 
     def run(places, prepared=None):
-        tasks = (
-            delayed(_run_candidate)(selector, *candidates[i], work, prepared, tally, contexts[i])
-            for i in places
-        )
-        for i, record in zip(places, parallel(tasks), strict=True):
-            records[i] = record
+        def start(places):
+            tasks = (
+                delayed(_numbered)(i, selector, *candidates[i], work, prepared, tally, contexts[i])
+                for i in places
+            )
+            for i, record in parallel(tasks):
+                records[i] = record
+
+        def lost(i, exc):
+            record = _attempting(selector.error_score)(_raise_lost, exc)
+            records[i] = {"model": candidates[i][0], **record}
+            _tell(selector, records[i], np.nan, tally)
+
+        _survive_dead_workers(start, places, records, lost)
 
     places = [i for i, takes in enumerate(takes_images) if takes]
     with _torch_threads(n_jobs if places and sharing == _IN_PROCESS else 1), parallel:
@@ -158,7 +203,19 @@ def run_candidates(selector, candidates, work, contexts):
                 stacklevel=4,
             )
         run([i for i, takes in enumerate(takes_images) if not takes])
+    _warn_of_changes(work.changed_files())
     return records, work
+
+
+def _warn_of_changes(paths):
+    if paths:
+        warnings.warn(
+            f"{len(paths)} file(s) changed while the candidates ran, so that these may have seen "
+            f"different data: {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}. "
+            "Features made since are not kept. Fit again when the files stay as they are.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 class _Tally:
@@ -179,6 +236,38 @@ class _Tally:
         return f"{self._done} of {self._total}, ", f"; about {seconds:.0f} s left" if left else ""
 
 
+def _survive_dead_workers(start, places, records, lost):
+    """Run candidates at the same time, and one at a time those that a dead worker left."""
+    try:
+        start(places)
+        return
+    except _WORKER_ERRORS:
+        left = [i for i in places if records[i] is None]
+    for i in left:
+        try:
+            start([i])
+        except _WORKER_ERRORS as exc:
+            lost(i, exc)
+
+
+def _raise_lost(exc):
+    """Say of a candidate alone in its worker process why there is no result."""
+    if isinstance(exc, pickle.PicklingError):
+        raise RuntimeError(
+            "the candidate cannot be sent to a worker process, as it cannot be pickled; use "
+            "n_jobs=1, or the threading backend of joblib."
+        ) from exc
+    codes = str(exc).partition("exit codes of the workers are ")[2].partition("\n")[0]
+    raise RuntimeError(
+        "the worker process died while it ran this candidate: it was killed, ran out of memory, "
+        f"or crashed in compiled code (exit code {codes or 'unknown'})."
+    ) from exc
+
+
+def _numbered(i, *args):
+    return i, _run_candidate(*args)
+
+
 def _run_candidate(selector, name, model, work, prepared, tally, context):
     """Record of one candidate, from its network to its components."""
     context.call_on_fit_task_begin(estimator=selector, X=work.X, y=work.y)
@@ -189,18 +278,22 @@ def _run_candidate(selector, name, model, work, prepared, tally, context):
     if "bad_image" in record:
         # It concerns all candidates alike: this is no failure of one of them.
         raise record["bad_image"]
-    if selector.verbose:
-        outcome = record["error"] or f"{record['n_features']} features"
-        seconds = time.perf_counter() - start
-        speed = record.get("images_per_second", np.nan)
-        at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
-        count, left = ("", "") if tally is None else tally.next()
-        say(
-            f"[ModelSelector] {count}{printable(name)}: {outcome} "
-            f"({seconds:.1f} s{at_speed}{left})"
-        )
+    _tell(selector, record, time.perf_counter() - start, tally)
     context.call_on_fit_task_end(estimator=selector, X=work.X, y=work.y)
     return record
+
+
+def _tell(selector, record, seconds, tally):
+    """Write the line of a candidate to the standard error stream, if it is wanted."""
+    if not selector.verbose:
+        return
+    outcome = record["error"] or f"{record['n_features']} features"
+    took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
+    speed = record.get("images_per_second", np.nan)
+    at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
+    count, left = ("", "") if tally is None else tally.next()
+    name = printable(record["model"])
+    say(f"[ModelSelector] {count}{name}: {outcome} ({took}{at_speed}{left})")
 
 
 def _attempting(error_score):
@@ -283,7 +376,7 @@ def extract(variants, work, prepared=None, keep=False):
         return arrays, y, variants[0], facts
     # The stamps are part of the key under which features are kept.
     features, model = work.memory.cache(_fit_transform)(
-        variants[0], work.X_kept, work.y_kept, _stamps(work.X_kept)
+        variants[0], *work.own_data(), stamp_files(work.X_kept)
     )
     return [features], work.y_kept, model, {}
 
@@ -298,38 +391,98 @@ def _check_left(y, work):
 
 
 def _fit_transform(model, X, y, stamps):
-    return model.fit_transform(X, y), model
+    if hasattr(model, "fit_transform"):
+        return model.fit_transform(X, y), model
+    return model.fit(X, y).transform(X), model
 
 
 def _image_features(variants, work, prepared, keep):
     """What variants of a backbone give for all images, from the store if it is there."""
     identities = [work.identity(variant) for variant in variants]
-    found = [_kept_features(identity, work) for identity in identities]
+    found = [
+        _kept_features(identity, variant, work)
+        for identity, variant in zip(identities, variants, strict=True)
+    ]
     missing = [i for i, entry in enumerate(found) if entry is None]
     times = {}
     if missing:
         made, times = _run_network([variants[i] for i in missing], work, prepared, keep)
         for i, entry in zip(missing, made, strict=True):
             found[i] = entry
-            # Of downloaded weights the revision, a part of their identity, is known only now.
-            identity = identities[i] or work.identity(variants[i])
-            if identity is not None:
-                _keep_features(work.store, identity, *entry)
+            if work.store is not None:
+                # Of downloaded weights the revision, a part of their identity, is known only now.
+                _keep_features(identities[i] or work.identity(variants[i]), entry, work)
     for variant, (array, _) in zip(variants, found, strict=True):
+        variant._drop_network()
         variant.n_features_out_ = array.shape[1]
     return [array for array, _ in found], {**found[0][1], **times}
 
 
-def _kept_features(identity, work):
+def _kept_features(identity, variant, work):
     """Features and facts from the store, or None."""
-    stored = None if identity is None else work.store.load(identity)
+    if identity is None:
+        return None
+    stored = work.store.load(identity, partial(_check_entry, n_images=len(work.images)))
     if stored is None:
         return None
     features, facts = stored
-    facts["bad"] = {int(place): reason for place, reason in facts["bad"].items()}
-    if facts["bad"] and work.on_bad_image == "raise":
-        raise BadImageError(facts["bad"][min(facts["bad"])])
-    return features, facts
+    places = sorted(map(int, facts["bad"]))
+    bad = _still_bad(places, variant, work) if places else {}
+    if bad is None:
+        return None
+    return features, {**{name: facts[name] for name in _FACTS}, "bad": bad}
+
+
+def _still_bad(places, variant, work):
+    """Try images again that could not be read; None as soon as one of them can be.
+
+    What was in the way, such as a limit or a permission, may have gone and left no trace.
+    """
+    preparation = Preparation(variant._data_config())
+    bad = {}
+    for place in places:
+        try:
+            pixels_of(work.images, place, preparation)
+            return None
+        except BadImageError as exc:
+            if work.on_bad_image == "raise":
+                raise
+            bad[place] = str(exc)
+    return bad
+
+
+def _check_entry(features, facts, n_images):
+    """Check that features and facts of the store are those of so many images."""
+    if features.ndim != 2 or len(features) != n_images:
+        raise ValueError(f"it holds features of shape {features.shape} for {n_images} images")
+    for name, kind in {**_FACTS, "bad": dict}.items():
+        if not isinstance(facts[name], kind):
+            raise TypeError(f"{name} is {facts[name]!r}")
+    bad = np.array([int(place) for place in facts["bad"]], dtype=int)
+    if ((bad < 0) | (bad >= n_images)).any():
+        raise ValueError(f"it has unreadable images at {bad.tolist()} of {n_images}")
+    if not np.isfinite(features if not len(bad) else np.delete(features, bad, axis=0)).all():
+        raise ValueError("it holds NaN or infinite features")
+
+
+def _keep_features(identity, entry, work):
+    """Save features of which it is known what made them, and that a later run can use."""
+    features, facts = entry
+    if identity is None:
+        warnings.warn(
+            "the features of a candidate are not kept, as it is not known what made them: its "
+            "weights have no revision, or its output for fixed images is random or an error.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return
+    try:
+        _check_entry(features, facts, len(features))
+    except ValueError:
+        # NaN: the candidate fails, and may do better the next time.
+        return
+    if not work.changed_files():
+        work.store.save(identity, features, facts)
 
 
 def _run_network(variants, work, prepared, keep):
@@ -383,17 +536,6 @@ def _split(rows, place):
     if isinstance(rows, np.ndarray):
         return [np.ascontiguousarray(part) for part in parts]
     return [part.contiguous() for part in parts]
-
-
-def _keep_features(store, identity, features, facts):
-    try:
-        store.save(identity, features, facts)
-    except OSError as exc:
-        warnings.warn(
-            f"the features cannot be kept in {os.fspath(store.folder)!r}: {exc}",
-            UserWarning,
-            stacklevel=2,
-        )
 
 
 def _kept(bad, n_rows) -> np.ndarray:
@@ -487,12 +629,3 @@ def _store(memory) -> FeatureStore | None:
             f"are kept in files of their own; got {memory!r}."
         )
     return None if memory.location is None else FeatureStore(Path(memory.location, "features"))
-
-
-def _stamps(X) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file among `X`, for the key of the cache."""
-    if not isinstance(X, Sequence) and getattr(X, "ndim", 0) != 1:
-        return []
-    paths = [os.fspath(x) for x in X if isinstance(x, str | os.PathLike)]
-    stats = [(path, os.stat(path)) for path in paths if os.path.exists(path)]
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]

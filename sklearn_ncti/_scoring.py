@@ -1,5 +1,6 @@
 """Floor 4: one candidate's features to the record that a ranking is made of."""
 
+import copy
 import time
 import traceback
 import warnings
@@ -17,7 +18,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_y
 
 from ._arrays import to_host
-from ._base import COMPONENTS, encode_labels, label_array
+from ._base import COMPONENTS, BaseNCTI, encode_labels, label_array
 from ._discriminant import shared_moments
 from ._resampling import (
     Resampling,
@@ -26,6 +27,7 @@ from ._resampling import (
     stacked,
 )
 from ._scorer import NCTIScorer
+from .companions._base import BaseCompanion
 
 # Columns of results that do not come from scorers beside the first.
 _RESERVED = {
@@ -101,10 +103,10 @@ def check_scorers(scorer: Any) -> tuple[Any, dict[str, Any]]:
         If one of them cannot score.
 
     ValueError
-        If the list is empty, or two have one name.
+        If the list is empty, two have one name, or columns of one would overwrite others.
     """
     if not isinstance(scorer, list | tuple):
-        return check_scorer(scorer), {}
+        scorer = [scorer]
     if not scorer:
         raise ValueError("scorer is an empty list: give at least 1, or None for NCTIScorer().")
     pairs = [item if _is_pair(item) else (None, item) for item in scorer]
@@ -119,19 +121,35 @@ def check_scorers(scorer: Any) -> tuple[Any, dict[str, Any]]:
             name += f"-{seen[name]}" if total[name] > 1 else ""
         named.append((name, item))
     (_, first), *others = named
-    reserved = [name for name, _ in others if name in _RESERVED]
-    if reserved:
-        raise ValueError(
-            f"scorer has the names {reserved}, which are columns of the results already; choose "
-            "others."
-        )
     repeated = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if repeated:
         raise ValueError(
             f"scorer has more than one named {repeated}; give each a name of its own with a "
             "(name, scorer) pair."
         )
+    _check_columns(first, [name for name, _ in others])
     return first, dict(others)
+
+
+def _check_columns(first, others) -> None:
+    """Check that no column of the results would be written twice."""
+    taken = set(_RESERVED)
+    if not isinstance(first, NCTIScorer):
+        name = _class_name(first)
+        _take(taken, name, {name, f"normalized_{name}"}, "a class of another name")
+    for name in others:
+        columns = {name, f"{name}_rank", f"{name}_error"}
+        _take(taken, name, columns, "another name with a (name, scorer) pair")
+
+
+def _take(taken, name, columns, remedy) -> None:
+    """Add columns to those that are taken, or raise a ValueError."""
+    if taken & columns:
+        raise ValueError(
+            f"scorer {name!r} would overwrite the columns {sorted(taken & columns)} of the "
+            f"results; choose {remedy}."
+        )
+    taken |= columns
 
 
 def _is_pair(item) -> bool:
@@ -156,12 +174,20 @@ def attempt(function, *args) -> dict[str, Any]:
     """Call `function`, which returns a record; a failure becomes a record of its error."""
     try:
         return {"error": "", **function(*args)}
-    except Exception as exc:
+    except (Exception, SystemExit, GeneratorExit) as exc:
+        # Of the exceptions that are not errors only an interrupt is meant for the whole run.
         return {
-            "error": f"{type(exc).__name__}: {exc}",
+            "error": f"{type(exc).__name__}: {_message(exc)}",
             "error_type": type(exc),
             "traceback": traceback.format_exc(),
         }
+
+
+def _message(exc) -> str:
+    try:
+        return str(exc)
+    except Exception:
+        return "its message cannot be shown"
 
 
 def score_features(
@@ -277,7 +303,7 @@ def _scored(X, y, scorer, keeps_projection=False):
     else:
         if keeps_projection:
             fitted._keeps_projection = True
-        fitted.fit(X, y)
+        fitted.fit(*_safe_data(fitted, X, y))
         if isinstance(fitted, NCTIScorer):
             raw = fitted.component_scores()
             absolute = fitted.component_scores(absolute=True)
@@ -287,6 +313,13 @@ def _scored(X, y, scorer, keeps_projection=False):
         if not np.isfinite(value):
             raise ValueError(f"component {name} is {value}.")
     return fitted, raw, absolute
+
+
+def _safe_data(scorer, X, y):
+    """Return data that the scorer may write to; those of this package never do."""
+    if isinstance(scorer, BaseNCTI | BaseCompanion):
+        return X, y
+    return copy.deepcopy((X, y))
 
 
 def _cross_validated(classifier, X, y) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
@@ -71,7 +73,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         What scores a feature matrix, as in :func:`rank_features`: the first of a list ranks,
         the others are shown beside it. None for ``NCTIScorer()``. Of a :class:`TimmBackbone`
         that gives features, scorers of source-class probabilities (``companions.LEEP`` and
-        ``companions.NCE``) look at the classification head instead, in the same pass.
+        ``companions.NCE``) look at the classification head instead, in the same pass. A name
+        whose columns are in `results_` already is refused.
 
     cv : int, cross-validation splitter or iterable of splits, default=None
         How rows are held out before they are measured: `cv` of the :class:`NCTIScorer` or
@@ -113,10 +116,11 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     memory : str, path or joblib.Memory, default=None
         The folder where features are kept, so that the next fit extracts only what is
         missing: after a change of the list, or where a run was stopped. Features of image
-        backbones are kept by what made them: the weights, the preparation, precision and
-        kind of device, and the images. Files are the same while path, size and time of
-        change are. Name only folders that you trust: those of other candidates are
-        unpickled.
+        backbones are kept by what made them: the weights, what a torch module makes of two
+        fixed images, the preparation, precision and kind of device, and the images. Files are
+        the same while path, size and time of change are. Where the folder is closed, a warning
+        says so, and the fit goes on without it. Name only folders that you trust: those of
+        other candidates are unpickled.
 
     on_bad_image : {"raise", "skip"}, default="raise"
         What becomes of an image that image backbones cannot read. "raise" ends the fit and
@@ -337,9 +341,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         check_weights(self.weights, component_names(scorer))
         baseline = check_baseline(self.baseline, [name for name, _ in candidates])
         resampling = check_resampling(self.n_resamples, self.random_state, scorer, y)
-        # scikit-learn takes no path for a folder, only its name.
-        named = isinstance(self.memory, os.PathLike)
-        memory = check_memory(os.fspath(self.memory) if named else self.memory)
+        memory = _memory(self.memory)
 
         score = partial(score_features, scorer=scorer, others=others, resampling=resampling)
         work = Work(X, y, candidates, score, memory, self.on_bad_image)
@@ -435,7 +437,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _refit(self, candidate, work):
         """Fit the best candidate on all rows, and on its features the final estimator."""
         if self.final_estimator is None:
-            self.best_model_ = clone(candidate).fit(work.X_kept, work.y_kept)
+            self.best_model_ = clone(candidate).fit(*work.own_data())
             return
         (features,), y, fitted, _ = extract([clone(candidate)], work)
         final = clone(self.final_estimator).fit(features, y)
@@ -570,6 +572,11 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         bundle = self._repr_mimebundle_()
         return bundle["text/html"]
 
+    def _get_params_html(self, deep=True, **kwargs):
+        # scikit-learn looks for the names of parameters with regular expressions, and names of
+        # candidates need not be valid ones.
+        return super()._get_params_html(deep=False, **kwargs)
+
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
         if "text/html" in bundle and hasattr(self, "ranking_"):
@@ -610,6 +617,26 @@ def _held_out(scorer, cv):
             f"{scorer!r}. Use cv=None."
         )
     return clone(scorer).set_params(cv=cv)
+
+
+def _memory(memory):
+    """Return the joblib.Memory for a folder; one that keeps nothing if the folder is closed."""
+    # scikit-learn takes no path for a folder, only its name.
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
+    try:
+        return check_memory(memory)
+    except PermissionError as exc:
+        warnings.warn(
+            f"memory={memory!r} is closed to joblib ({exc}): candidates that are no backbones run "
+            "without it.",
+            UserWarning,
+            stacklevel=4,
+        )
+        nothing = joblib.Memory(None, verbose=0)
+        # Where features of backbones may be read all the same.
+        nothing.location = memory
+        return nothing
 
 
 def _is_torch_module(model) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import ROUNDING, make_problem
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -22,6 +23,7 @@ from sklearn_ncti import (
 )
 from sklearn_ncti._discriminant import principal_basis, shared_moments
 from sklearn_ncti._moments import raw_moments
+from sklearn_ncti._scoring import check_scorers
 from sklearn_ncti.companions import GBC, LEEP, NLEEP, SFDA, FaCe, HScore, LogME, TransRate
 
 
@@ -368,7 +370,7 @@ def test_bad_lists_of_scorers(pool):
         rank([])
     with pytest.raises(ValueError, match=r"more than one named \['a'\]"):
         rank([("a", NCTIScorer()), ("a", LogME())])
-    with pytest.raises(ValueError, match=r"\['seli'\], which are columns of the results"):
+    with pytest.raises(ValueError, match=r"scorer 'seli' .*\['seli'\] of the results"):
         rank([NCTIScorer(), ("seli", LogME())])
     with pytest.raises(TypeError, match="scorer must have fit"):
         rank([NCTIScorer(), "logme"])
@@ -453,3 +455,80 @@ def test_features_in_hand_have_no_speed(pool):
         ranking.pareto()
     assert "narrow" in ranking.pareto("n_features")
     assert ranking.pareto("n_features")[0] == ranking.best
+
+
+# Names ------------------------------------------------------------------------------------
+
+
+def test_columns_of_scorers_cannot_overwrite_each_other(pool):
+    features, y = pool
+    weak, strong = HScore(shrinkage=0.9), HScore(shrinkage=None)
+    for scorers, name, column in (
+        # The component of the scorer that ranks has a column as well, named by its class.
+        ([("weak", weak), strong], "hscore", "hscore"),
+        ([weak, ("normalized_hscore", strong)], "normalized_hscore", "normalized_hscore"),
+        ([NCTIScorer(), ("a", weak), ("a_rank", strong)], "a_rank", "a_rank"),
+        ([NCTIScorer(), ("a_error", weak), ("a", strong)], "a", "a_error"),
+        ([NCTIScorer(), ("ncc", weak)], "ncc", "ncc"),
+        ([NCTIScorer(), ("baseline_rank", weak)], "baseline_rank", "baseline_rank"),
+    ):
+        with pytest.raises(ValueError, match="choose another name") as caught:
+            rank_features(features, y, scorer=scorers)
+        assert f"scorer {name!r} " in str(caught.value)
+        assert f"['{column}']" in str(caught.value)
+
+    class Score(HScore):
+        """Its component would have the column of the sum."""
+
+    with pytest.raises(ValueError, match=r"scorer 'score' .*\['score'\]"):
+        rank_features(features, y, scorer=Score())
+
+
+def test_ablation_looks_at_the_scorer_that_ranks(pool):
+    features, y = pool
+    weak, strong = HScore(shrinkage=0.9), HScore(shrinkage=None)
+    ranking = rank_features(features, y, scorer=[("weak", weak), ("strong", strong)])
+    alone = rank_features(features, y, scorer=weak)
+    np.testing.assert_array_equal(ranking.results["hscore"], alone.results["hscore"])
+    assert ranking.ablation()["best"][0] == ranking.best == alone.best
+
+
+def test_all_columns_of_a_ranking_are_reserved(pool):
+    """A column that is new must be refused as a name of a scorer."""
+    features, y = pool
+    scorers = [NCTIScorer(), ("mine", HScore())]
+    numbers = dict.fromkeys(features, 1.0)
+    results = rank_features(
+        features, y, scorer=scorers, baseline=numbers, n_resamples=100, random_state=0
+    ).results
+    fixed = set(results) - {"mine", "mine_rank", "mine_error"}
+    for name in fixed:
+        with pytest.raises(ValueError, match="choose another name"):
+            check_scorers([NCTIScorer(), (name, HScore())])
+
+
+# Scorers that change what they are given --------------------------------------------------
+
+
+class Greedy(BaseEstimator):
+    """A scorer that works in place."""
+
+    def fit(self, X, y):
+        self.score_ = float(X.mean())
+        X[:] = 0
+        y[:] = 0
+        return self
+
+    def score(self):
+        return self.score_
+
+
+def test_a_scorer_that_writes_into_its_data_changes_nobody_elses(pool):
+    features, y = pool
+    X, labels = features["narrow"].copy(), y.copy()
+    scorers = [("first", Greedy()), ("again", Greedy()), NCTIScorer()]
+    results = rank_features({"narrow": X}, labels, scorer=scorers).results
+    np.testing.assert_array_equal(X, features["narrow"])
+    np.testing.assert_array_equal(labels, y)
+    assert results["greedy"] == results["again"] == X.mean()
+    assert results["nctiscorer_error"].tolist() == [""]

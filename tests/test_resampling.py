@@ -14,6 +14,7 @@ from sklearn_ncti import (
     NearestCenterClassifier,
     Ranking,
     SELIGeometry,
+    _resampling,
     _threads,
     rank_features,
 )

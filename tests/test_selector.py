@@ -1,7 +1,12 @@
 """ModelSelector over scikit-learn transformers: ranking, failures, delegation, parameters."""
 
+import io
+import os
 import pickle
 import re
+import signal
+import sys
+from concurrent.futures import BrokenExecutor
 
 import joblib
 import numpy as np
@@ -18,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer, NearestCenterClassifier, rank_features
+from sklearn_ncti._extraction import _survive_dead_workers
 from sklearn_ncti.companions import HScore
 
 
@@ -65,6 +71,68 @@ class Count(TransformerMixin, BaseEstimator):
 @pytest.fixture
 def data():
     return make_problem(n=400, d=30, spread=1.0, scale=3.0)
+
+
+class Hostile(TransformerMixin, BaseEstimator):
+    """A candidate that fails in a way that is no ordinary exception."""
+
+    def __init__(self, how="killed"):
+        self.how = how
+
+    def fit(self, X, y=None):
+        if self.how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "exit":
+            sys.exit(3)
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        if self.how == "mute":
+            raise Mute
+        return self
+
+    def transform(self, X):
+        return X
+
+
+class Mute(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Full(io.RawIOBase):
+    """A stream without room."""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise OSError(28, "No space left on device")
+
+
+class Plain(BaseEstimator):
+    """A candidate with fit and transform only."""
+
+    def fit(self, X, y=None):
+        self.n_rows_ = len(X)
+        return self
+
+    def transform(self, X):
+        return 2 * X
+
+
+class Unsendable(TransformerMixin, BaseEstimator):
+    """A candidate that no other process can be given."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X
+
+    def __getstate__(self):
+        raise TypeError("it holds a lock")
 
 
 CANDIDATES = [
@@ -285,6 +353,18 @@ def test_memory_keeps_features(data, tmp_path):
     assert log.stat().st_size == 4
 
 
+def test_a_memory_without_access_fails_no_candidate(data, tmp_path, monkeypatch):
+    def closed(backend, location, *args, **kwargs):
+        if location is not None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("joblib.memory._store_backend_factory", closed)
+    selector = ModelSelector(CANDIDATES, memory=tmp_path, error_score="raise")
+    with pytest.warns(UserWarning, match="is closed to joblib .*Permission denied"):
+        selector.fit(*data)
+    assert selector.best_name_ == "pca"
+
+
 def test_verbose_writes_to_standard_error_only(data, capsys):
     X, y = data
     with pytest.warns(FitFailedWarning):
@@ -432,3 +512,112 @@ def test_resamples_baseline_and_other_scorers(data, in_hand):
         ModelSelector(CANDIDATES, baseline={"unknown": 1.0}).fit(*data)
     with pytest.raises(ValueError, match="'n_resamples' parameter"):
         ModelSelector(CANDIDATES, n_resamples=-1).fit(*data)
+
+
+# One bad candidate ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["exit", "mute"])
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_what_is_no_ordinary_exception_fails_one_candidate(data, how, n_jobs):
+    X, y = data
+    candidates = [CANDIDATES[0], ("hostile", Hostile(how)), CANDIDATES[1]]
+    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
+        results = ModelSelector(candidates, refit=False, n_jobs=n_jobs).fit(X, y).results_
+    expected = {"exit": "SystemExit: 3", "mute": "Mute: "}[how]
+    assert results["error"][1].startswith(expected)
+    assert [bool(error) for error in results["error"]] == [False, True, False]
+
+
+def test_an_interrupt_stops_everything(data):
+    with pytest.raises(KeyboardInterrupt):
+        ModelSelector([("interrupt", Hostile("interrupt")), *CANDIDATES]).fit(*data)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_worker_that_dies_fails_one_candidate(data, capfd):
+    X, y = data
+    candidates = [*CANDIDATES[:2], ("killed", Hostile("killed"))]
+    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
+        selector = ModelSelector(candidates, refit=False, n_jobs=2, verbose=1).fit(X, y)
+    results = selector.results_
+    assert "the worker process died" in results["error"][2]
+    assert "SIGKILL" in results["error"][2]
+    expected = ModelSelector(CANDIDATES[:2], refit=False).fit(X, y).results_
+    np.testing.assert_allclose(results["score"][:2], expected["score"], rtol=1e-9)
+    assert "[ModelSelector] killed: RuntimeError: the worker" in capfd.readouterr().err
+
+
+def test_what_was_finished_when_a_worker_died_is_not_run_again():
+    records, started, lost = [None] * 4, [], {}
+
+    def start(places):
+        started.append(places)
+        for i in places:
+            if i == 2:
+                raise BrokenExecutor
+            records[i] = "done"
+
+    _survive_dead_workers(start, range(4), records, lost.setdefault)
+    assert started == [range(4), [2], [3]]
+    assert records == ["done", "done", None, "done"]
+    assert list(lost) == [2]
+
+
+def test_a_candidate_that_cannot_be_sent_fails_alone(data):
+    X, y = data
+    candidates = [CANDIDATES[0], ("unsendable", Unsendable()), CANDIDATES[1]]
+    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
+        results = ModelSelector(candidates, refit=False, n_jobs=2).fit(X, y).results_
+    assert "cannot be sent to a worker process" in results["error"][1]
+    assert (results["error"][[0, 2]] == "").all()
+
+
+@pytest.mark.parametrize("stream", [None, "closed", "full"])
+def test_progress_that_cannot_be_written_costs_nothing(data, monkeypatch, stream):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    elif stream == "full":
+        stream = io.TextIOWrapper(Full(), write_through=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    selector = ModelSelector(CANDIDATES, refit=False, verbose=1, error_score="raise")
+    assert selector.fit(*data).best_name_ == "pca"
+
+
+def test_a_candidate_without_fit_transform(data):
+    X, y = data
+    candidates = [("plain", Plain()), *CANDIDATES]
+    results = ModelSelector(candidates, refit=False).fit(X, y).results_
+    assert results["error"].tolist() == [""] * 4
+    doubled = rank_features({"plain": 2 * X}, y).results
+    assert results["ncc"][0] == pytest.approx(doubled["ncc"][0])
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("final_estimator", [None, LogisticRegression(max_iter=2000)])
+def test_candidates_may_write_to_their_data(data, n_jobs, final_estimator):
+    X, y = data
+    # Columns of unlike scales, so that what works in place changes what others find.
+    X = X * np.geomspace(1, 100, X.shape[1])
+    expected = {
+        name: rank_features({name: clone(model).fit_transform(X.copy(), y)}, y).results
+        for name, model in (("scaled", StandardScaler()), CANDIDATES[1])
+    }
+    given, labels = X.copy(), y.copy()
+    candidates = [("scaled", StandardScaler(copy=False)), CANDIDATES[1]]
+    selector = ModelSelector(candidates, n_jobs=n_jobs, final_estimator=final_estimator)
+    results = selector.fit(given, labels).results_
+    np.testing.assert_array_equal(given, X)
+    np.testing.assert_array_equal(labels, y)
+    for i, (name, _) in enumerate(candidates):
+        for component in ("seli", "ncc", "vc"):
+            np.testing.assert_allclose(results[component][i], expected[name][component][0])
+
+
+@pytest.mark.parametrize("name", ["a[1", "(x", "a*", "\\"])
+def test_any_name_can_be_shown_in_a_notebook(data, name):
+    selector = ModelSelector([(name, PCA(2)), ("b", PCA(3))], refit=False)
+    for _ in range(2):
+        assert "ModelSelector" in selector._repr_mimebundle_()["text/html"]
+        selector.fit(*data)

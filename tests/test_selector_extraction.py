@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import warnings
+from functools import partial
 
 import joblib
 import numpy as np
@@ -253,6 +254,163 @@ def test_a_damaged_entry_is_made_anew(data, models, undisturbed, tmp_path, extra
     assert extracted == []
 
 
+def rewrite(path, change):
+    """Write an entry anew, whole but other than it was."""
+    with np.load(path) as entry:
+        features, facts = entry["features"], json.loads(str(entry["facts"]))
+    features, facts = change(features, facts)
+    if isinstance(facts, dict):
+        facts["shape"] = features.shape
+    np.savez(path, features=features, facts=json.dumps(facts))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda features, facts: (features[:-1], facts),
+        lambda features, facts: (features[:, 0], facts),
+        lambda features, facts: (np.where(features == features[3, 3], np.nan, features), facts),
+        lambda features, facts: (features, {k: v for k, v in facts.items() if k != "bad"}),
+        lambda features, facts: (features, {**facts, "bad": {"60": "why"}}),
+        lambda features, facts: (features, {**facts, "bad": {"x": "why"}}),
+        lambda features, facts: (features, {**facts, "bad": [1]}),
+        lambda features, facts: (features, {**facts, "license": None}),
+        lambda features, facts: (features, [facts]),
+    ],
+    ids=["short", "flat", "nan", "no bad", "no place", "no number", "a list", "a fact", "facts"],
+)
+def test_an_entry_that_does_not_fit_is_made_anew(data, models, tmp_path, extracted, change):
+    expected = select(candidates(models[:2]), memory=str(tmp_path)).fit(*data).results_
+    rewrite(sorted((tmp_path / "features").iterdir())[0], change)
+    extracted.clear()
+    with pytest.warns(UserWarning, match="are made anew"):
+        results = select(candidates(models[:2]), memory=str(tmp_path)).fit(*data).results_
+    assert_same(results, expected)
+    select(candidates(models[:2]), memory=str(tmp_path)).fit(*data)
+    assert len(extracted) == 1
+
+
+def test_facts_that_are_not_known_reach_no_result(data, models, tmp_path):
+    select(candidates(models[:2]), memory=str(tmp_path)).fit(*data)
+    for path in (tmp_path / "features").iterdir():
+        rewrite(path, lambda features, facts: (features, {**facts, "extract_time": "x"}))
+    results = select(candidates(models[:2]), memory=str(tmp_path)).fit(*data).results_
+    assert (results["extract_time"] < 60).all()
+
+
+def test_an_image_that_can_be_read_again_is_no_longer_left_out(copied, models, tmp_path):
+    paths, y = copied
+    stat = os.stat(paths[7])
+    with open(paths[7], "rb") as file:
+        content = file.read()
+
+    def write(content):
+        with open(paths[7], "wb") as file:
+            file.write(content)
+        os.utime(paths[7], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    options = {"memory": str(tmp_path / "cache"), "on_bad_image": "skip"}
+    write(bytes(len(content)))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 of 60 images cannot be read"):
+            assert select(candidates(models[:2]), **options).fit(paths, y).n_skipped_images_ == 1
+    write(content)
+    selector = select(candidates(models[:2]), **options).fit(paths, y)
+    assert selector.n_skipped_images_ == 0
+    expected = select(candidates(models[:2])).fit(paths, y).results_
+    assert_same(selector.results_, expected)
+
+
+def test_kept_features_of_a_stale_verdict_raise_nothing(copied, models, tmp_path, extracted):
+    paths, y = copied
+    stat = os.stat(paths[7])
+    with open(paths[7], "rb") as file:
+        content = file.read()
+    for wrong in (True, False):
+        with open(paths[7], "wb") as file:
+            file.write(bytes(len(content)) if wrong else content)
+        os.utime(paths[7], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        options = {"memory": str(tmp_path / "cache")}
+        if wrong:
+            with pytest.warns(UserWarning, match="cannot be read"):
+                select(candidates(models[:1]), on_bad_image="skip", **options).fit(paths, y)
+        else:
+            select(candidates(models[:1]), on_bad_image="raise", **options).fit(paths, y)
+    assert extracted == ["m0", "m0"]
+
+
+def test_files_that_change_during_a_run_are_named(copied, models, tmp_path, extracted):
+    paths, y = copied
+    memory = str(tmp_path / "cache")
+
+    class Changing(TimmBackbone):
+        def _build(self, device):
+            os.utime(paths[5], (1, 1))
+            return super()._build(device)
+
+    first, second = candidates(models[:2])
+    changing = ("changing", Changing(models[2], device="cpu"))
+    for memory in (None, str(tmp_path / "cache")):
+        os.utime(paths[5])
+        with pytest.warns(UserWarning, match=r"1 file\(s\) changed while .*05\.jpg"):
+            results = select([first, changing, second], memory=memory).fit(paths, y).results_
+        assert (results["error"] == "").all()
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
+    extracted.clear()
+    select([first, second], memory=memory).fit(paths, y)
+    assert extracted == ["m0", "m1"]
+
+
+def test_networks_that_look_alike_are_kept_apart(data, tmp_path):
+    class Power(torch.nn.Module):
+        made = 0
+
+        def __init__(self, power):
+            super().__init__()
+            Power.made += 1
+            self.conv, self.power = torch.nn.Conv2d(3, 8, 3), power
+
+        def forward(self, x):
+            return self.conv(x).abs().pow(self.power).mean((2, 3))
+
+    pool = [
+        (f"power {p}", TorchBackbone(partial(Power, p), input_size=(3, 16, 16), device="cpu"))
+        for p in (1, 4)
+    ]
+    expected = select(pool).fit(*data).results_
+    assert expected["ncc"][0] != expected["ncc"][1]
+    Power.made = 0
+    for _ in range(2):
+        results = select(pool, memory=str(tmp_path)).fit(*data).results_
+        assert_same(results, expected, rtol=1e-4)
+        # The network that says what it is serves for the features as well.
+        assert Power.made == 2
+        Power.made = 0
+
+
+class Noise(torch.nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)) + torch.rand(3)
+
+
+def test_random_features_are_not_kept(data, models, tmp_path):
+    pool = [("noise", TorchBackbone(Noise, input_size=(3, 16, 16), device="cpu"))]
+    with pytest.warns(UserWarning, match="not kept, as it is not known what made them"):
+        select([*pool, *candidates(models[:1])], memory=str(tmp_path)).fit(*data)
+    assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_a_candidate_without_a_key_is_not_stored(data, tmp_path):
+    def broken():
+        raise RuntimeError("no such network")
+
+    model = TorchBackbone(broken, device="cpu")
+    memory = joblib.Memory(tmp_path, verbose=0)
+    score = partial(_selector.score_features, scorer=SCORER, others={})
+    work = _extraction.Work(*data, [("broken", model)], score, memory, "raise")
+    assert not work.is_stored(model)
+
+
 def test_a_folder_without_room_does_not_end_the_run(data, models, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
@@ -466,7 +624,10 @@ def test_rows_that_only_some_could_read(copied, models, tmp_path, monkeypatch):
 
     monkeypatch.setattr(TimmBackbone, "_extract", spoiling)
     selector = select([*candidates(models[:2]), ("other", other)], on_bad_image="skip")
-    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
+    with (
+        pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"),
+        pytest.warns(UserWarning, match=r"1 file\(s\) changed .*05\.jpg"),
+    ):
         selector.fit(paths, y)
     assert "images at [5] could be read for some" in selector.results_["error"][2]
     assert selector.n_skipped_images_ == 0

@@ -148,7 +148,8 @@ class _BaseBackbone(
             to do.
         """
         check_images(X)
-        self._drop_network()
+        # One that was built to be identified has not served yet, and is that of these parameters.
+        self.__dict__.pop("_network", None)
         network = self._load_network()
         self.n_features_out_ = network.find_width()
         return self
@@ -244,7 +245,10 @@ class _BaseBackbone(
         """Give the network, which is built where it is not there: a pickle leaves it behind."""
         network = self.__dict__.get("_network")
         if network is None:
-            network = self._network = self._build_network()
+            network = self.__dict__.pop("_identified", None) or self._build_network()
+            if self.compile:
+                network.compile()
+            self._network = network
         return network
 
     def _new_module(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
@@ -268,7 +272,7 @@ class _BaseBackbone(
             # The module of an exported program has no modes to switch.
             if not exported:
                 raise
-        network = Network(
+        return Network(
             module.requires_grad_(False).to(device),
             preparation,
             device,
@@ -276,16 +280,13 @@ class _BaseBackbone(
             and not (exported and self.precision == "auto"),
             channels_last=self._channels_last,
         )
-        if self.compile:
-            network.compile()
-        return network
 
     def _drop_network(self) -> None:
         """Let go of the network and of the memory that it holds on its device."""
-        network = self.__dict__.pop("_network", None)
-        if network is not None:
-            device = network.device
-            del network
+        networks = [self.__dict__.pop(name, None) for name in ("_network", "_identified")]
+        devices = {network.device for network in networks if network is not None}
+        del networks
+        for device in devices:
             empty_cache(device)
 
     @property
@@ -300,6 +301,7 @@ class _BaseBackbone(
         # joblib caches carry them. The copy keeps this object's own network in place.
         state = dict(super().__getstate__())
         state.pop("_network", None)
+        state.pop("_identified", None)
         return state
 
     def __sklearn_tags__(self) -> Any:

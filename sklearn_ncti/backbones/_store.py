@@ -8,11 +8,13 @@ Nothing in it is unpickled.
 import hashlib
 import json
 import os
-import tempfile
+import re
 import time
+import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ from ._images import load_image
 if TYPE_CHECKING:
     import torch
 
+    from ._network import Network
+
 # Goes up when a change of this package changes features or the files that hold them.
-_FORMAT = 1
+_FORMAT = 2
 
 # Seconds after which an unfinished file belongs to a process that was killed: to write one
 # takes moments.
@@ -43,23 +47,45 @@ class FeatureStore:
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder)
+        self._warned: set[str] = set()
 
     def path(self, identity: Mapping[str, Any]) -> Path:
         """Where the features of `identity`, which JSON can hold, are kept."""
-        text = json.dumps({"format": _FORMAT, **identity}, sort_keys=True)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.npz"
+        return self.folder / f"{_key(identity)}.npz"
 
-    def load(self, identity: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]] | None:
-        """Return the features and facts that were saved, or None; warn of a damaged file."""
+    def holds(self, identity: Mapping[str, Any]) -> bool:
+        """Whether there is an entry, be it good or not; False where the folder is closed."""
+        return os.path.exists(self.path(identity))
+
+    def load(
+        self,
+        identity: Mapping[str, Any],
+        check: Callable[[np.ndarray, dict[str, Any]], None] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]] | None:
+        """Return the features and facts that were saved, or None; warn of a damaged file.
+
+        `check` is called with them, and raises an exception where they do not fit.
+        """
         path = self.path(identity)
-        if not path.exists():
-            return None
         try:
             # A zip archive has a checksum of every part, which reading compares.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
                 features, facts = entry["features"], json.loads(str(entry["facts"]))
             if features.dtype != np.float32 or list(features.shape) != facts["shape"]:
                 raise ValueError(f"it holds {features.dtype} features of shape {features.shape}")
+            if facts["key"] != path.stem:
+                raise ValueError("it was written under another name")
+            if check is not None:
+                check(features, facts)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            self._warn_once(
+                "read",
+                f"the features kept in {os.fspath(path)!r} cannot be read ({exc}) and are made "
+                "anew, as are others for which that is so.",
+            )
+            return None
         except Exception as exc:
             # What a damaged file makes of its reader may be almost any error.
             warnings.warn(
@@ -74,47 +100,84 @@ class FeatureStore:
     def save(
         self, identity: Mapping[str, Any], features: np.ndarray, facts: Mapping[str, Any]
     ) -> None:
-        """Keep features, with facts about them that JSON can hold."""
+        """Keep features, with facts about them that JSON can hold; warn where that fails."""
+        try:
+            self._save(identity, features, facts)
+        except (OSError, MemoryError) as exc:
+            self._warn_once(
+                "save", f"the features cannot be kept in {os.fspath(self.folder)!r}: {exc}"
+            )
+
+    def _save(self, identity, features, facts) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
-        facts = json.dumps({**facts, "shape": features.shape})
-        handle, temporary = tempfile.mkstemp(prefix="unfinished-", dir=self.folder)
+        facts = json.dumps({**facts, "shape": features.shape, "key": _key(identity)})
+        # Not by tempfile, whose files nobody else may read.
+        temporary = self.folder / f"unfinished-{uuid.uuid4().hex}"
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 np.savez(file, features=features, facts=np.array(facts))
                 file.flush()
                 # The name must not reach the disk before what it stands for.
                 os.fsync(file.fileno())
             os.replace(temporary, self.path(identity))
         except BaseException:
-            os.unlink(temporary)
+            with suppress(OSError):
+                os.unlink(temporary)
             raise
 
     def _remove_abandoned(self) -> None:
         """Remove what killed processes left behind."""
         for left in self.folder.glob("unfinished-*"):
-            # Another process may do the same at this moment.
-            with suppress(FileNotFoundError):
+            # Another process may do the same at this moment; others may own it; and it may be
+            # a folder.
+            with suppress(OSError):
                 if time.time() - left.stat().st_mtime > _ABANDONED:
                     left.unlink()
 
+    def _warn_once(self, what: str, message: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            warnings.warn(message, UserWarning, stacklevel=4)
 
-def identify_images(images: np.ndarray | list) -> str:
-    """Say which images these are: paths, sizes and times of files, pixels of the others."""
+
+def _key(identity: Mapping[str, Any]) -> str:
+    text = json.dumps({"format": _FORMAT, **identity}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stamp_files(X: Any) -> dict[str, list[int]]:
+    """Return size and time of change of every file among `X`, by its path."""
+    if not isinstance(X, Sequence) and getattr(X, "ndim", 0) != 1:
+        return {}
+    stamps = {}
+    for path in (os.fspath(x) for x in X if isinstance(x, str | os.PathLike)):
+        # A string that is no path has no stamp.
+        with suppress(OSError, ValueError):
+            stat = os.stat(path)
+            stamps[path] = [stat.st_size, stat.st_mtime_ns]
+    return stamps
+
+
+def identify_images(
+    images: np.ndarray | list, stamps: Mapping[str, list[int]] | None = None
+) -> str:
+    """Say which images these are: paths, sizes and times of files, pixels of the others.
+
+    `stamps` are what `stamp_files` returned, where that is known already.
+    """
     digest = hashlib.sha256()
     if isinstance(images, np.ndarray):
         digest.update(f"{images.dtype} {images.shape}".encode())
         for image in images:
             digest.update(np.ascontiguousarray(image))
         return digest.hexdigest()
+    if stamps is None:
+        stamps = stamp_files(images)
     for item in images:
         if isinstance(item, str | os.PathLike):
-            stat = os.stat(item)
-            digest.update(
-                json.dumps(
-                    [os.path.abspath(os.fspath(item)), stat.st_size, stat.st_mtime_ns]
-                ).encode()
-            )
+            path = os.fspath(item)
+            digest.update(json.dumps([os.path.abspath(path), stamps.get(path)]).encode())
         else:
             load_image(item)
             digest.update(f"{item.mode} {item.size} {item.getpalette()} ".encode())
@@ -134,6 +197,34 @@ def identify_files(paths: Iterable[Path]) -> dict[str, list]:
     return found
 
 
+def check_download(file: Path) -> None:
+    """Check a file of the cache of the Hugging Face hub, if its checksum is known.
+
+    Large files lie there under their SHA-256. The hub's client compares their size only.
+
+    Raises
+    ------
+    ValueError
+        If the file does not hold what was published.
+    """
+    stored = file.resolve()
+    if not re.fullmatch("[0-9a-f]{64}", stored.name):
+        return
+    stat = stored.stat()
+    if _sha256(stored, stat.st_size, stat.st_mtime_ns) != stored.name:
+        raise ValueError(
+            f"the downloaded file {os.fspath(stored)!r} is damaged: its SHA-256 is not the one "
+            "that it was published with. Delete it; the next run downloads it again."
+        )
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: Path, size: int, mtime: int) -> str:
+    """Hash a file, once for each size and time of change."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def identify_module(module: "torch.nn.Module") -> str:
     """Say which network this is: its class, its layers as they print, its weights."""
     torch = import_optional("torch", extra="timm")
@@ -151,3 +242,53 @@ def identify_module(module: "torch.nn.Module") -> str:
         else:
             digest.update(repr(value).encode())
     return digest.hexdigest()
+
+
+def identify_network(network: "Network") -> dict[str, str] | None:
+    """Say which network this is by what it holds and what it computes.
+
+    None where that cannot be said: its output is random, or the fixed images are nothing for it.
+    """
+    try:
+        known = {"module": identify_module(network.module), "output": _checksum(network)}
+        again = _checksum(network)
+    except Exception:
+        # What is wrong with it shows when it runs on the images of the user.
+        return None
+    return known if known["output"] == again else None
+
+
+def _checksum(network) -> str:
+    """Return a hash of what a network makes of fixed images.
+
+    On one thread of torch, and one image at a time: the last bits depend on both.
+    """
+    torch = import_optional("torch", extra="timm")
+    digest = hashlib.sha256()
+    generators = [network.device] if network.device.type == "cuda" else []
+    # Not `one_torch_thread`, which leaves the setting of a second thread as it is: torch has
+    # one for each.
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(generators):
+            for image in _fixed_images(network.preparation.geometry):
+                rows = network.features(image[None]).cpu().numpy()
+                digest.update(f"{rows.shape}".encode())
+                digest.update(np.ascontiguousarray(rows))
+    finally:
+        torch.set_num_threads(n_threads)
+    return digest.hexdigest()
+
+
+def _fixed_images(geometry) -> np.ndarray:
+    """Make pixels of two images: noise, and large areas under weaker noise."""
+    rng = np.random.default_rng(0)
+    height, width, channels = geometry.shape
+    noise = rng.random((2, height, width, channels))
+    areas = rng.random((4, 4, channels))
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    noise[1] = 0.2 * noise[1] + 0.8 * areas[rows][:, columns]
+    if geometry.dtype == "uint8":
+        noise *= 255
+    return noise.astype(geometry.dtype)

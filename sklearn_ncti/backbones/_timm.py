@@ -18,7 +18,7 @@ from .._optional import import_optional
 from ._base import NoHeadError, _BaseBackbone
 from ._hub import download_from_address, download_from_hub, from_cache, time_limit
 from ._prepared import Geometry
-from ._store import identify_files
+from ._store import check_download, identify_files
 
 if TYPE_CHECKING:
     import torch
@@ -358,7 +358,10 @@ class TimmBackbone(_BaseBackbone):
             if not files:
                 return [self.model, name] if name else None
         file = _in_hub_cache(name, files)
-        return None if file is None else [name, file.name, file.parent.name]
+        if file is None:
+            return None
+        check_download(file)
+        return [name, file.name, file.parent.name]
 
     def _check_loaded(self, module: "torch.nn.Module", **arguments: Any) -> None:
         """Check that the weights of a local folder are those of its architecture.

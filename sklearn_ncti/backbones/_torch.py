@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._optional import import_optional
 from ._base import _BaseBackbone
-from ._store import identify_files, identify_module
+from ._store import identify_files, identify_network
 
 if TYPE_CHECKING:
     import torch
@@ -184,11 +184,14 @@ class TorchBackbone(_BaseBackbone):
         if isinstance(module, str | os.PathLike):
             path = Path(module)
             return {"program": identify_files([path])[path.name]} if path.is_file() else None
-        torch = import_optional("torch", extra="timm")
-        if isinstance(module, torch.nn.Module):
-            return {"module": identify_module(module)}
-        # Only what a factory makes tells what it is: its weights may be drawn or loaded.
-        return {"module": identify_module(self._new_module(torch.device("cpu"))[0])}
+        # Only what it computes tells what it is: its code may do more than its layers print.
+        network = self._identified = self._build_network()
+        identity = identify_network(network)
+        if identity is None:
+            # What has run may have changed a network of that kind.
+            del network
+            self._drop_network()
+        return identity
 
     def _data_config(self) -> dict[str, Any]:
         """Check the parameters that say how images are prepared, and name them as timm does."""

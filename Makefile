@@ -21,7 +21,7 @@ NEEDED_sandybridge = avx
 
 # The lower bounds of pyproject.toml; on a newer Python the oldest releases that have wheels.
 OLDEST = \
-	"threadpoolctl==3.5.0" \
+	"threadpoolctl==3.5.0" "joblib==1.4.2" \
 	"scikit-learn==1.6.0; python_version < '3.14'" "scikit-learn==1.7.2; python_version >= '3.14'" \
 	"numpy==1.24.4; python_version < '3.12'" "numpy==1.26.4; python_version == '3.12'" \
 	"numpy==2.1.3; python_version == '3.13'" "numpy==2.3.3; python_version >= '3.14'" \

@@ -144,6 +144,11 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes, codes
 
 
+def has_few_rows(n: int, n_components: int, n_classes: int) -> bool:
+    """Whether a discriminant overfits `n` rows."""
+    return n < COMFORTABLE_ROWS * (n_components + n_classes)
+
+
 def has_other_rows(X: Any, y: Any) -> bool:
     """Whether `score` was given other rows than the fitted ones.
 
@@ -290,17 +295,16 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.explained_variance_ratio_ = like_input(ratio, given)
         for name, value in self._raw.items():
             setattr(self, f"{name}_", value)
-        least = COMFORTABLE_ROWS * (k + n_classes)
-        if self.cv is None and n < least:
+        self._few_rows = ""
+        if self.cv is None and has_few_rows(n, k, n_classes):
             fewer = "use variant='released'" if paper else "lower n_components"
-            warnings.warn(
+            self._few_rows = (
                 f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
-                f"below {COMFORTABLE_ROWS} (k + C) = {least} rows the discriminant overfits "
-                "and even noise can look well separated. Measure rows that were not fitted "
-                f"with cv=5, add rows, or {fewer}.",
-                UserWarning,
-                stacklevel=2,
+                f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
+                "the discriminant overfits and even noise can look well separated. Measure rows "
+                f"that were not fitted with cv=5, add rows, or {fewer}."
             )
+            warnings.warn(self._few_rows, UserWarning, stacklevel=2)
         return self
 
     def _fitted(self, projection):

@@ -60,6 +60,9 @@ class Ranking:
     scorers : sequence of str, default=()
         Columns of `results` that are scores as well, and are shown beside the first.
 
+    notes : sequence of str, default=()
+        What a reader of the ranking must know, shown below the table and in the report.
+
     Attributes
     ----------
     results : dict of str to ndarray of shape (n_candidates,)
@@ -77,6 +80,9 @@ class Ranking:
 
     scorers : list of str
         Scores that are shown beside the first, as columns of `results`.
+
+    notes : list of str
+        What a reader of the ranking must know, for example that the rows are few.
 
     Examples
     --------
@@ -99,12 +105,14 @@ class Ranking:
         weights: Mapping[str, float] | None = None,
         resamples: ArrayLike | None = None,
         scorers: Sequence[str] = (),
+        notes: Sequence[str] = (),
     ):
         self.results = {name: np.asarray(column) for name, column in results.items()}
         self.normalization = normalization
         self.weights = dict(weights or {})
         self.resamples = None if resamples is None else np.asarray(resamples)
         self.scorers = list(scorers)
+        self.notes = list(notes)
         no_errors = np.full(len(self.results["model"]), "", dtype=object)
         failed = self.results.setdefault("error", no_errors) != ""
         score = merge_equal(np.where(failed, -np.inf, self.results["score"]))
@@ -763,6 +771,8 @@ def rank_records(
         weights=weights,
         resamples=resamples,
         scorers=others,
+        # Candidates of one width have the same note.
+        notes=dict.fromkeys(note for r in scored for note in r["notes"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Floor 4: what other rows of the same kind would have given: a stratified bootstrap."""
+"""Floor 4: confidence intervals of scores and ranks from a stratified bootstrap."""
 
 import warnings
 from collections import defaultdict
@@ -13,15 +13,18 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
 from ._arrays import to_host
-from ._base import BaseNCTI, encode_labels
+from ._base import BaseNCTI, encode_labels, has_few_rows
 from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, TIE, fit_discriminant
 from ._moments import ClassMoments, chunks
-from ._normalization import merge_equal, summed
+from ._normalization import EQUAL_SHARE, merge_equal, summed
 from ._nuclear import nuclear_norm_from_gram
 from ._threads import shared_work
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
+
+# Share of the resamples with one score from which on a normalisation holds it.
+_HELD_SHARE = 0.5
 
 # Values that are worked on together, 4 MiB.
 _BATCH_VALUES = 1 << 19
@@ -48,27 +51,52 @@ class Resampling:
     Attributes
     ----------
     n_resamples : int
-        How many times the rows are drawn.
+        Number of resamples.
 
     seed : int
-        What the drawn rows follow from, together with the labels.
+        Seed of the resamples; they depend on the labels as well.
     """
 
     n_resamples: int
     seed: int
 
-    def draws(self, codes: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield how often each row is drawn, for rows sorted by class (a stable sort).
+    def draws(self, codes: np.ndarray, bayesian: bool = False) -> Iterator[np.ndarray]:
+        """Yield the weight of each row, for rows sorted by class (a stable sort).
 
-        Of every class as many rows are drawn, with replacement, as it has.
+        The weights of a class add up to the number of its rows.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples,)
+            Class of each row.
+
+        bayesian : bool, default=False
+            Whether all rows get continuous weights (Bayesian bootstrap [1]_). Otherwise rows are
+            drawn with replacement, which leaves out more than a third of them: too many where
+            rows are few.
+
+        Yields
+        ------
+        weights : ndarray of shape (n_samples,)
+            Weights of one resample.
+
+        References
+        ----------
+        .. [1] Rubin. "The Bayesian Bootstrap". Annals of Statistics 9(1), 1981, pp. 130-134.
         """
         rng = np.random.default_rng(self.seed)
         counts = np.bincount(codes)
         size = np.repeat(counts, counts)
-        first = np.repeat(np.cumsum(counts) - counts, counts)
+        starts = np.cumsum(counts) - counts
+        first = np.repeat(starts, counts)
         for _ in range(self.n_resamples):
-            drawn = first + (rng.random(len(codes)) * size).astype(np.intp)
-            yield np.bincount(drawn, minlength=len(codes))
+            if bayesian:
+                weights = rng.standard_exponential(len(codes))
+                total = np.add.reduceat(weights, starts)
+                yield weights * size / np.repeat(total, counts)
+            else:
+                drawn = first + (rng.random(len(codes)) * size).astype(np.intp)
+                yield np.bincount(drawn, minlength=len(codes))
 
 
 def check_resampling(
@@ -192,7 +220,10 @@ def resampled_projection(
             for own, posterior in zip(axes, posteriors, strict=True)
         ]
 
-    batches = _batches(resampling.draws(codes), n + moments.means.size + moments.within.size)
+    few = has_few_rows(n, projection.H.shape[1], len(parts))
+    batches = _batches(
+        resampling.draws(codes, bayesian=few), n + moments.means.size + moments.within.size
+    )
     with shared_work(_MOST_THREADS) as run:
         return stacked(list(chain.from_iterable(run(components_of, batches))))
 
@@ -499,9 +530,11 @@ def describe_resamples(
     -------
     columns : dict of str to ndarray of shape (n_candidates,)
         ``score_low``, ``score_high``, ``rank_low`` and ``rank_high`` (ends of intervals at
-        `LEVEL`; ranks as in a Ranking), ``best_probability`` (share of the replications in
-        which a candidate is first, shared among those that are equal) and ``group`` (from 1,
-        for the best). NaN, and group 0, for candidates that failed.
+        `LEVEL`, which contain the score and the rank; ranks as in a Ranking), ``held``
+        (whether at least half of the resamples give the score itself, where the bounds of the
+        normalisation hold it, so that only the interval of the rank says something), ``best_probability`` (share of the replications in which a
+        candidate is first, shared among those that are equal) and ``group`` (from 1, for the
+        best). NaN, False and group 0 for candidates that failed.
     """
     ok = np.flatnonzero(np.isfinite(scores))
     order = ok[np.argsort(-scores[ok], kind="stable")]
@@ -510,22 +543,36 @@ def describe_resamples(
     # Half a time for a tie.
     above = sum((1 + _signs(row)) / 2 for row in resamples)
     first = np.array([(_signs(row) >= 0).all(axis=1) for row in replications])
-    tails = np.array([1 - LEVEL, 1 + LEVEL]) / 2
-    score_low, score_high = np.quantile(resamples, tails, axis=0)
-    rank_low, rank_high = np.quantile(ranks, tails, axis=0, method="inverted_cdf")
+    tie = EQUAL_SHARE * np.abs(resamples).max()
+    score_low, score_high = _interval(resamples, scores[order])
+    rank_low, rank_high = _interval(ranks, 1 + (_signs(scores[order]) < 0).sum(axis=1))
     found = {
         "score_low": score_low,
         "score_high": score_high,
-        "rank_low": rank_low.astype(float),
-        "rank_high": rank_high.astype(float),
+        "rank_low": rank_low,
+        "rank_high": rank_high,
+        "held": (np.abs(resamples - scores[order]) <= tie).mean(axis=0) >= _HELD_SHARE,
         "best_probability": (first / first.sum(axis=1, keepdims=True)).mean(axis=0),
         "group": _groups(above, len(resamples)),
     }
     columns = {}
     for name, column in found.items():
-        columns[name] = np.full(len(scores), 0 if name == "group" else np.nan, column.dtype)
+        missing = np.nan if column.dtype == float else 0
+        columns[name] = np.full(len(scores), missing, column.dtype)
         columns[name][order] = column
     return columns
+
+
+def _interval(resampled: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the interval of every candidate, which contains what was observed.
+
+    A normalisation over the candidates bounds scores: resamples of the best can only be
+    smaller, and quantiles of them alone would exclude the score itself.
+    """
+    tails = np.array([1 - LEVEL, 1 + LEVEL]) / 2
+    method = "linear" if resampled.dtype == float else "inverted_cdf"
+    low, high = np.quantile(resampled, tails, axis=0, method=method)
+    return np.minimum(low, observed).astype(float), np.maximum(high, observed).astype(float)
 
 
 def _signs(scores: np.ndarray) -> np.ndarray:

@@ -34,7 +34,8 @@ _RESERVED = {
     *COMPONENTS,
     *(f"normalized_{name}" for name in COMPONENTS),
     *("model", "rank", "score", "score_low", "score_high", "rank_low", "rank_high"),
-    *("best_probability", "group", "n_features", "shrinkage", "extract_time", "score_time"),
+    *("held", "best_probability", "group", "n_features", "shrinkage"),
+    *("extract_time", "score_time"),
     *("images_per_second", "decode_time", "device_time", "n_parameters", "license"),
     *("baseline", "baseline_rank", "error"),
 }
@@ -225,8 +226,8 @@ def score_features(
     -------
     record : dict
         "raw" and "absolute" components, "n_features", "shrinkage" and "score_time" of
-        `scorer`; its "resamples", raw and absolute, or None; and in "others" the same
-        components, or an error, of each of the others.
+        `scorer`; its "resamples", raw and absolute, or None; "notes" about its result; and in
+        "others" the same components, or an error, of each of the others.
 
     Raises
     ------
@@ -259,6 +260,7 @@ def _record(X, y, scorer, others, resampling, probabilities) -> dict[str, Any]:
         "shrinkage": getattr(fitted, "shrinkage_", np.nan),
         "score_time": score_time,
         "resamples": resamples,
+        "notes": [note for note in [getattr(fitted, "_few_rows", "")] if note],
         "others": {
             name: attempt(_score_beside, features, y, other, probabilities)
             for name, other in others.items()

@@ -79,7 +79,10 @@ def _table(ranking, beside):
     }
     if ranking.resamples is not None:
         ends = zip(*(_numbers(results[f"score_{end}"]) for end in ("low", "high")), strict=True)
-        columns[f"{LEVEL:.0%}"] = [f"[{low}, {high}]" if low != "-" else "-" for low, high in ends]
+        columns[f"{LEVEL:.0%}"] = [
+            "held" if held else f"[{low}, {high}]" if low != "-" else "-"
+            for (low, high), held in zip(ends, results["held"], strict=True)
+        ]
     normalized = {name: _numbers(results[f"normalized_{name}"]) for name in components}
     raw = {f"raw {name}": _numbers(results[name]) for name in components}
     further = {name: _with_ranks(results, name) for name in ranking.scorers}
@@ -122,6 +125,7 @@ def notes(ranking: Any) -> list[str]:
         found.append(_formula(ranking))
     if ranking.resamples is not None:
         found += _of_resamples(ranking)
+    found += ranking.notes
     found += _of_the_pool(ranking)
     if ranking.scorers:
         found += _of_scorers(ranking)
@@ -158,6 +162,10 @@ def _of_resamples(ranking) -> list[str]:
         for i in np.argsort(-np.nan_to_num(results["best_probability"]), kind="stable")[:_NAMED]
         if results["best_probability"][i] >= (1 - LEVEL) / 2
     ]
+    held = [
+        f"{results['model'][i]} (rank {_span(results['rank_low'][i], results['rank_high'][i])})"
+        for i in np.flatnonzero(results["held"])
+    ]
     n_groups = results["group"].max()
     groups = (
         "lines part what can be told apart at that level"
@@ -168,7 +176,20 @@ def _of_resamples(ranking) -> list[str]:
         f"{LEVEL:.0%}: intervals of the score from {len(ranking.resamples)} resamples of the "
         f"rows; {groups}. What fine-tuning adds is not in them.",
         f"probability of being the best: {', '.join(best)}",
+        *(
+            [
+                f"held: at a bound of the {ranking.normalization} normalisation in at least half "
+                f"of the resamples, where an interval of the score says little; {LEVEL:.0%} "
+                f"intervals of the rank instead: {_listed(held, ', ')}"
+            ]
+            if held
+            else []
+        ),
     ]
+
+
+def _span(low, high) -> str:
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
 def _of_the_pool(ranking) -> list[str]:

@@ -20,7 +20,7 @@ from sklearn_ncti import (
 )
 from sklearn_ncti._base import encode_labels
 from sklearn_ncti._discriminant import fit_discriminant
-from sklearn_ncti._moments import class_moments
+from sklearn_ncti._moments import ClassMoments, class_moments
 from sklearn_ncti._resampling import (
     Resampling,
     describe_resamples,
@@ -54,15 +54,23 @@ def test_as_many_rows_of_each_class_are_drawn_as_it_has():
         np.testing.assert_allclose(part.mean(axis=0), 1, atol=0.3)
 
 
+def test_bayesian_weights_are_those_of_a_flat_dirichlet():
+    y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [3, 50, 200]))
+    draws = np.array(list(Resampling(400, seed=0).draws(y, bayesian=True)))
+    assert (draws > 0).all()
+    for part, n in zip(np.split(draws, [3, 53], axis=1), (3, 50, 200), strict=True):
+        np.testing.assert_allclose(part.sum(axis=1), n)
+        np.testing.assert_allclose(part.mean(axis=0), 1, atol=0.3)
+        assert part.var() == pytest.approx((n - 1) / (n + 1), rel=0.1)
+
+
 @pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
-@pytest.mark.parametrize("counts", [[60, 60, 60], [4, 9, 30, 200], [3] * 40])
+@pytest.mark.parametrize("counts", [[60, 60, 60], [4, 9, 30, 200]])
 def test_weights_are_repeated_rows(scale, counts):
     """Components from weighted moments are those of the drawn rows, written out."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     n_classes = len(counts)
-    few = len(y) < 5 * (12 + n_classes)
-    with pytest.warns(UserWarning, match="rows are few") if few else nullcontext():
-        fitted = keep(NCTIScorer(), X, y)
+    fitted = keep(NCTIScorer(), X, y)
     raw, absolute = resampled_projection(fitted, Resampling(5, seed=3))
     projection, codes = fitted._projection
     order = np.argsort(codes, kind="stable")
@@ -82,6 +90,33 @@ def test_weights_are_repeated_rows(scale, counts):
             assert set(found) == {"seli", "ncc", "vc"}
             for name, value in wanted.items():
                 assert found[name][i] == pytest.approx(value, rel=1e-7)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
+@pytest.mark.parametrize("counts", [[3] * 40, [2, 5, 9, 4]])
+def test_few_rows_all_have_a_weight(scale, counts):
+    """Components of weighted rows, from weighted means, scatters and singular values."""
+    X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
+    with pytest.warns(UserWarning, match="rows are few"):
+        fitted = keep(NCTIScorer(), X, y)
+    raw, _ = resampled_projection(fitted, Resampling(5, seed=3))
+    projection, codes = fitted._projection
+    order = np.argsort(codes, kind="stable")
+    H, codes, n = projection.H[order], codes[order], len(codes)
+    member = np.eye(len(counts))[codes]
+    for i, weights in enumerate(Resampling(5, seed=3).draws(codes, bayesian=True)):
+        means = member.T @ (weights[:, None] * H) / np.array(counts)[:, None]
+        offsets = (H - means[codes]) * np.sqrt(weights)[:, None]
+        moments = ClassMoments(np.array(counts), means, offsets.T @ offsets / n)
+        found = fit_discriminant(
+            projection.basis, moments, shrinkage=fitted.shrinkage_, n_dims=H.shape[1]
+        )
+        Z = (H - np.average(H, axis=0, weights=weights)) @ found.axes
+        P, roots = found.posterior(H), np.sqrt(weights)[:, None]
+        norms = [np.linalg.norm((roots * P)[codes == c], "nuc") for c in range(len(counts))]
+        assert raw["seli"][i] == pytest.approx(np.linalg.norm(roots * Z, "nuc"), rel=1e-7)
+        assert raw["ncc"][i] == pytest.approx(np.average(P[range(n), codes], weights=weights))
+        assert raw["vc"][i] == pytest.approx(-np.log(sum(norms)), rel=1e-7)
 
 
 @pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
@@ -389,3 +424,68 @@ def test_table_marks_groups_and_says_what_the_intervals_are():
 
 def test_a_ranking_of_totals_has_no_intervals():
     assert Ranking.from_scores({"a": 1.0, "b": 0.0}).resamples is None
+
+
+def ten_rows_of_ten_classes(seed, d=64):
+    rng = np.random.default_rng(seed)
+    y = np.arange(100) % 10
+    hidden = 0.5 * rng.normal(size=(10, d))[y] + rng.normal(size=(100, d))
+    return {f"noise {a}": 3 * (hidden + a * rng.normal(size=(100, d))) for a in (0.9, 0.3, 0.6)}, y
+
+
+@pytest.mark.filterwarnings("ignore:n = 100 rows are few:UserWarning")
+@pytest.mark.filterwarnings("ignore:The components .* do not vary:UserWarning")
+@pytest.mark.parametrize("normalization", ["minmax", "zscore", "absolute"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ranking_of_few_rows_does_not_contradict_itself(seed, normalization):
+    features, y = ten_rows_of_ten_classes(seed)
+    options = {"normalization": normalization, "n_resamples": 50, "random_state": 0}
+    results = rank_features(features, y, **options).results
+    assert (results["score_low"] <= results["score"]).all()
+    assert (results["score"] <= results["score_high"]).all()
+    assert (results["rank_low"] <= results["rank"]).all()
+    assert (results["rank"] <= results["rank_high"]).all()
+    first = results["rank"] == 1
+    assert results["best_probability"][first] > 0
+    assert results["group"][results["best_probability"].argmax()] == 1
+
+
+def test_few_rows_are_said_below_the_table_and_in_the_frame_of_the_warning():
+    features, y = ten_rows_of_ten_classes(0)
+    with pytest.warns(UserWarning, match="n = 100 rows are few for k = 64") as caught:
+        ranking = rank_features(features, y)
+    # All candidates have the same width: they are warned about one by one, and told once.
+    assert ranking.notes == [str(caught[0].message)]
+    told = " ".join(str(ranking).split())
+    assert told.count("n = 100 rows are few for k = 64 components and C = 10 classes") == 1
+    assert ranking._repr_html_().count("rows are few") == 1
+    assert rank_features(features, y, scorer=NCTIScorer(cv=5)).notes == []
+
+
+def test_a_score_that_the_normalisation_holds_is_told_by_its_rank():
+    """The best of four has 2 in nearly all resamples: that interval says nothing."""
+    features, y = noisy_views(n=600)
+    pool = {name: features[name] for name in ("noise 0.0", "noise 0.2", "noise 0.5", "noise 1.0")}
+    ranking = rank_features(pool, y, n_resamples=60, random_state=0)
+    results = ranking.results
+    assert results["held"].tolist() == [True, False, False, False]
+    assert results["rank_low"][0] == results["rank_high"][0] == 1
+    line = next(line for line in str(ranking).splitlines() if "noise 0.0 " in line)
+    assert line.split()[3:5] == ["2.000", "held"]
+    assert "noise 0.0 (rank 1)" in " ".join(str(ranking).split())
+    # Without other candidates nothing bounds a score.
+    absolute = rank_features(pool, y, normalization="absolute", n_resamples=60, random_state=0)
+    assert not absolute.results["held"].any()
+
+
+def test_a_held_score_is_one_that_half_of_the_resamples_give():
+    rng = np.random.default_rng(0)
+    resamples = np.column_stack([np.full(100, 2.0), rng.normal(size=100), rng.normal(size=100)])
+    scores = np.array([2.0, 0.0, np.nan])
+    for n_free, held in ((50, True), (51, False)):
+        resamples[:n_free, 0] = 1.5
+        assert describe_resamples(scores, resamples, resamples)["held"].tolist() == [
+            held,
+            False,
+            False,
+        ]

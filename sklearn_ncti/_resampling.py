@@ -531,10 +531,11 @@ def describe_resamples(
     columns : dict of str to ndarray of shape (n_candidates,)
         ``score_low``, ``score_high``, ``rank_low`` and ``rank_high`` (ends of intervals at
         `LEVEL`, which contain the score and the rank; ranks as in a Ranking), ``held``
-        (whether at least half of the resamples give the score itself, where the bounds of the
-        normalisation hold it, so that only the interval of the rank says something), ``best_probability`` (share of the replications in which a
-        candidate is first, shared among those that are equal) and ``group`` (from 1, for the
-        best). NaN, False and group 0 for candidates that failed.
+        (whether at least half of the resamples give the score itself: bounds of the
+        normalisation hold it, and only the interval of the rank says something),
+        ``best_probability`` (share of the replications in which a candidate is first, shared
+        among those that are equal) and ``group`` (from 1, for the best). NaN, False and group
+        0 for candidates that failed.
     """
     ok = np.flatnonzero(np.isfinite(scores))
     order = ok[np.argsort(-scores[ok], kind="stable")]

@@ -4,7 +4,9 @@ Candidates are views of the same Gaussian classes through linear maps, with nois
 strength. Rows can be drawn from them without end, so that the truth is known: the mean score
 of a candidate over draws of n rows, and the median. Each further draw gets intervals from its
 own rows alone, and the table says in how many of them the truth lies inside. The nominal level
-is 0.95.
+is 0.95. Where a bound of the normalisation holds a score, the interval of its rank counts, as in
+the table of a ranking. Below each case: in how many samples a score lies outside of its own
+interval, and in how many the most probable best is not in the first group.
 
 With --speed, it compares instead the time of a ranking with resampling and without.
 """
@@ -23,8 +25,8 @@ from sklearn_ncti._ranking import rank_records
 from sklearn_ncti._resampling import Resampling
 from sklearn_ncti._scoring import attempt, score_features
 
-# Rows, classes, features: few rows and many.
-CASES = ((300, 5, 30), (1000, 10, 64))
+# Rows, classes, features: very few rows, few, and many.
+CASES = ((100, 10, 64), (300, 5, 30), (1000, 10, 64))
 NOISE = (0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
 NORMALIZATIONS = ("minmax", "zscore", "absolute")
 TRUTHS = {"mean": np.mean, "median": np.median}
@@ -69,15 +71,23 @@ def run_case(case, n_draws, n_resamples):
     # The error of the truth is a tenth of that of one draw, or less.
     draws = [[results["score"] for results in rank()] for _ in range(max(200, n_draws))]
     found = [rank(Resampling(n_resamples, seed)) for seed in range(n_draws)]
-    low, high = (
-        np.array([[results[end] for results in rankings] for rankings in found])
-        for end in ("score_low", "score_high")
-    )
+
+    def column(name, i):
+        return np.array([rankings[i][name] for rankings in found])
+
     cases = []
     for i, how in enumerate(NORMALIZATIONS):
+        score, held = column("score", i), column("held", i)
+        best = column("best_probability", i).argmax(axis=1)
+        group = column("group", i)[np.arange(n_draws), best]
+        outside = (score < column("score_low", i)) | (score > column("score_high", i))
         for name, middle in TRUTHS.items():
             truth = middle(draws, axis=0)[i]
-            covered = (low[:, i] <= truth) & (truth <= high[:, i])
+            covered = np.where(
+                held,
+                _inside(1 + (truth[:, None] < truth).sum(axis=1), "rank", column, i),
+                _inside(truth, "score", column, i),
+            )
             cases.append(
                 {
                     "n": n,
@@ -85,12 +95,17 @@ def run_case(case, n_draws, n_resamples):
                     "normalization": how,
                     "of": name,
                     "truth": truth.tolist(),
-                    # Of scores that a bound of the normalisation holds: 0 for all others.
-                    "share_at_truth": (np.array(draws)[:, i] == truth).mean(axis=0).tolist(),
+                    "held": held.mean(axis=0).tolist(),
                     "coverage": covered.mean(axis=0).tolist(),
+                    "score_outside": int(outside.any(axis=1).sum()),
+                    "best_outside_first_group": int((group != 1).sum()),
                 }
             )
     return cases
+
+
+def _inside(truth, of, column, i):
+    return (column(f"{of}_low", i) <= truth) & (truth <= column(f"{of}_high", i))
 
 
 def run_speed(n_classes, repeat, n_resamples=100):
@@ -114,6 +129,14 @@ def run_speed(n_classes, repeat, n_resamples=100):
     plain, resampled = (statistics.median(measured) for measured in seconds.values())
     ratio = resampled / plain
     return {"classes": n_classes, "plain": plain, "resampled": resampled, "ratio": ratio}
+
+
+def _print_row(case, of, shares, mean):
+    print(
+        f"{case['n']:5d} {case['classes']:3d} {case['normalization']:>13} {of:>6} "
+        f"{' '.join(f'{share:9.3f}' for share in shares)} {mean:6.3f}",
+        flush=True,
+    )
 
 
 def main():
@@ -142,12 +165,16 @@ def main():
         for case in CASES:
             for found in run_case(case, args.draws, args.resamples):
                 cases.append(found)
-                shares = " ".join(f"{share:9.3f}" for share in found["coverage"])
-                print(
-                    f"{found['n']:5d} {found['classes']:3d} {found['normalization']:>13} "
-                    f"{found['of']:>6} {shares} {np.mean(found['coverage']):6.3f}",
-                    flush=True,
-                )
+                _print_row(found, found["of"], found["coverage"], np.mean(found["coverage"]))
+                if found["of"] == "median":
+                    _print_row(found, "held", found["held"], np.mean(found["held"]))
+                    print(
+                        f"      of {args.draws} samples: {found['score_outside']} with a score "
+                        f"outside of its interval, {found['best_outside_first_group']} with the "
+                        "most probable best outside of the first group"
+                    )
+        cells = [share for case in cases for share in case["coverage"]]
+        print(f"least and largest coverage of a cell: {min(cells):.3f} {max(cells):.3f}")
     if args.json is not None:
         args.json.write_text(json.dumps(cases, indent=2) + "\n")
 

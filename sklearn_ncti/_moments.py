@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg.blas import dgemm, dgemv, dger, sgemm, sgemv
+from scipy.linalg.blas import dger
 from scipy.sparse import csc_matrix
 
 from ._arrays import as_float64, beside, is_tensor, namespace, to_host, zeros_beside
@@ -409,17 +409,14 @@ def check_finite(X: Any, dtype: type = np.float64) -> None:
         )
 
 
-# Large products of arrays are taken by scipy's BLAS, never by numpy's: as wheels, each brings
-# its own, and the threads of the one, waiting for more work, take the cores from the other.
+# Products of arrays are numpy's: scipy's functions hold the interpreter while they compute, so
+# that threads would wait for each other.
 
 
 def product(A: Any, B: Any) -> Any:
-    """Matrix product of a C-ordered chunk `A` and a matrix `B`."""
-    if is_tensor(A):
-        with exact_float32_products:
-            return A @ B
-    gemm = sgemm if A.dtype == np.float32 else dgemm
-    return gemm(1.0, B, A.T, trans_a=True).T
+    """Matrix product, without TF32 where it is of tensors."""
+    with exact_float32_products if is_tensor(A) else nullcontext():
+        return A @ B
 
 
 def shared_work_on(X: Any) -> AbstractContextManager[Callable]:
@@ -431,8 +428,7 @@ def _sum(block: Any) -> Any:
     """Sum of the rows of a C-ordered chunk."""
     if is_tensor(block):
         return block.sum(0)
-    gemv = sgemv if block.dtype == np.float32 else dgemv
-    return gemv(1.0, block.T, np.ones(len(block), dtype=block.dtype))
+    return np.ones(len(block), dtype=block.dtype) @ block
 
 
 def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[Callable, Callable]:

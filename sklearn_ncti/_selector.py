@@ -133,7 +133,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     ranking_ : Ranking
-        The candidates, best first.
+        The candidates, best first. Its `notes` say what a reader must know, for example that
+        the rows are few.
 
     results_ : dict of str to ndarray of shape (n_candidates,)
         In the manner of ``cv_results_``, in the order of the candidates: `model`, `rank`,
@@ -142,7 +143,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         (empty where there was none). Of image backbones also `images_per_second`,
         `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
         network), NaN for features that were kept; `n_parameters`, and the `license` of the
-        weights as timm states it, empty where it does not.
+        weights as timm states it, empty where it does not. With `n_resamples` also
+        `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
+        normalisation holds the score in at least half of the resamples),
+        `best_probability` and `group`.
 
     best_index_ : int
         Position of the best candidate in `results_`.

@@ -13,7 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
 from ._arrays import to_host
-from ._base import BaseNCTI, encode_labels, has_few_rows
+from ._base import BaseNCTI, encode_labels
 from ._discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, TIE, fit_discriminant
 from ._moments import ClassMoments, chunks
 from ._normalization import EQUAL_SHARE, merge_equal, summed
@@ -22,6 +22,10 @@ from ._threads import shared_work
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
+
+# Rows per (principal component + class) from which on rows are drawn with replacement: with
+# fewer, the rows that a draw leaves out make intervals too wide (benchmarks/coverage.py).
+_BAYESIAN_ROWS = 10
 
 # Share of the resamples with one score from which on a normalisation holds it.
 _HELD_SHARE = 0.5
@@ -220,7 +224,7 @@ def resampled_projection(
             for own, posterior in zip(axes, posteriors, strict=True)
         ]
 
-    few = has_few_rows(n, projection.H.shape[1], len(parts))
+    few = n < _BAYESIAN_ROWS * (projection.H.shape[1] + len(parts))
     batches = _batches(
         resampling.draws(codes, bayesian=few), n + moments.means.size + moments.within.size
     )

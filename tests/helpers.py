@@ -35,9 +35,9 @@ def make_problem(n=600, d=100, n_classes=5, spread=0.3, scale=1.0, counts=None, 
 
 
 @contextmanager
-def running(*command):
+def running(*command, **options):
     """Start a process that is ended with the block, also when an assertion fails in it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as child:
         try:
             yield child
         finally:

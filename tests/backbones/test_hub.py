@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty
 
 import numpy as np
 import pytest
+from helpers import running
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -302,28 +304,16 @@ def test_file_from_another_address(server, files, tmp_path):
 
 @pytest.fixture
 def start():
-    processes = []
+    with ExitStack() as children:
 
-    def start(request):
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-P", _download.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-            )
-        )
-        line = json.dumps({"path": sys.path, **request}) + "\n"
-        processes[-1].stdin.write(line)
-        processes[-1].stdin.flush()
-        return processes[-1]
+        def start(request):
+            command = [sys.executable, "-P", _download.__file__]
+            child = children.enter_context(running(*command, stdin=subprocess.PIPE))
+            child.stdin.write(json.dumps({"path": sys.path, **request}) + "\n")
+            child.stdin.flush()
+            return child
 
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        yield start
 
 
 def request(name, files, folder):

@@ -31,6 +31,7 @@ from ._outputs import (
     write_outputs,
 )
 from ._ranking import Ranking, check_baseline, rank_features
+from ._resampling import MAX_RESAMPLES
 from ._scorer import NCTIScorer
 from ._selector import ModelSelector
 from ._terminal import printable, say, settle, write_to
@@ -195,14 +196,14 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     shared.add_argument(
         "--resamples",
-        type=_at_least(1),
+        type=_within(1, MAX_RESAMPLES),
         default=0,
         metavar="N",
         help="draw the rows anew N times for intervals and groups (default: not at all)",
     )
     shared.add_argument(
         "--random-state",
-        type=_seed,
+        type=_within(0, np.iinfo(np.uint32).max),
         default=0,
         metavar="SEED",
         help="what the drawn rows follow from (default: %(default)s)",
@@ -322,11 +323,16 @@ def _at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _seed(text: str) -> int:
-    value, most = _whole(text), np.iinfo(np.uint32).max
-    if value is None or not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {most}")
-    return value
+def _within(least: int, most: int) -> Callable[[str], int]:
+    """Return what turns text to a whole number between two others, or one of them."""
+
+    def parse(text: str) -> int:
+        value = _whole(text)
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        return value
+
+    return parse
 
 
 def _whole(text: str) -> int | None:

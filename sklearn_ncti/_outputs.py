@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -63,7 +64,7 @@ def check_outputs(paths: Mapping[str, Path], *, force: bool) -> None:
     for path in paths.values():
         _check_output(path, force)
     for (a, path), (b, other) in combinations(paths.items(), 2):
-        if os.path.realpath(path) == os.path.realpath(other) or _is_among(path, [other]):
+        if _are_one(_target(path), _target(other)):
             raise ValueError(f"--{a} {path} and --{b} {other} are one file; name another")
 
 
@@ -177,6 +178,18 @@ def _identity(path) -> tuple[int, int] | None:
 def _is_among(path, others) -> bool:
     identity = _identity(path)
     return identity is not None and any(identity == _identity(other) for other in others)
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    """Whether two files are one, be they there or not."""
+    if path == other or _is_among(path, [other]):
+        return True
+    if path.exists() or other.exists() or not _is_among(path.parent, [other.parent]):
+        return False
+    # Some disks do not tell upper from lower case, or two ways to encode an accent.
+    with TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+        Path(folder, path.name).touch()
+        return os.path.lexists(os.path.join(folder, other.name))
 
 
 @contextmanager

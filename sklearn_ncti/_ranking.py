@@ -574,7 +574,7 @@ def rank_features(
         How many times the rows are drawn anew, with replacement within each class and the
         same for all candidates, for intervals of scores and ranks, the probability of being
         the best, and groups of candidates that cannot be told apart. 0 for none; 100 are
-        enough for a first look.
+        enough for a first look, and 100,000 are the most.
 
     random_state : int, RandomState instance or None, default=None
         What the drawn rows follow from. Pass an int to draw the same ones in every call.

@@ -1,11 +1,11 @@
 """Floor 6: a ranking of image folders as one HTML file that needs nothing else."""
 
 import base64
+import html
 import io
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from html import escape
 from importlib import metadata
 from typing import Any
 
@@ -15,6 +15,7 @@ from . import __version__
 from ._display import RankingDisplay
 from ._optional import import_optional
 from ._table import notes
+from ._terminal import printable
 from .backbones._images import BadImageError, read_image
 
 # What classes are shown by; a file with more would be too large to send round.
@@ -163,7 +164,7 @@ def ranking_report(
     if n_skipped:
         images += f" ({n_skipped} more could not be read and were left out)"
     parts = [
-        f"<h1>Fine-tune first: {escape(ranking.best)}</h1>",
+        f"<h1>Fine-tune first: {_escaped(ranking.best)}</h1>",
         f'<p class="faint">{len(ranking)} candidates ranked on {images}, '
         f"{datetime.now():%Y-%m-%d %H:%M}</p>",
         "<p>The order is a forecast made without any fine-tuning. Try the first few, not only "
@@ -173,12 +174,12 @@ def ranking_report(
         *_errors_part(ranking),
         *_data_part(list(paths), labels, classes, counts),
         "<h2>Fine-tune it</h2>",
-        f"<pre>{escape(fine_tuning_code(ranking.best, len(classes)))}</pre>",
+        f"<pre>{_escaped(fine_tuning_code(ranking.best, len(classes)), keep=chr(10))}</pre>",
         "<h2>Settings and versions</h2>",
         _definitions(settings | _versions()),
         "<h2>Cite</h2>",
-        f"<pre>{escape(_CITATION)}</pre>",
-        f"<p>Computed with sklearn_ncti {escape(__version__)}; name its version too.</p>",
+        f"<pre>{_escaped(_CITATION, keep=chr(10))}</pre>",
+        f"<p>Computed with sklearn_ncti {_escaped(__version__)}; name its version too.</p>",
     ]
     # The policy makes the promise of the docstring one that browsers keep.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
@@ -188,7 +189,7 @@ def ranking_report(
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Ranking: {escape(ranking.best)}</title>",
+            f"<title>Ranking: {_escaped(ranking.best)}</title>",
             f"<style>{_STYLE}</style>\n</head>\n<body>",
             *parts,
             f"<script>{_SCRIPT}</script>\n</body>\n</html>\n",
@@ -220,7 +221,7 @@ def _ranking_part(ranking) -> list[str]:
         now = ' aria-sort="ascending"' if name == "rank" else ""
         heads.append(
             f'<th scope="col" class="{kind}" data-kind="{kind}" data-first="{first}"{now}>'
-            f'<button type="button" title="{escape(meaning)}">{escape(header)}</button></th>'
+            f'<button type="button" title="{_escaped(meaning)}">{_escaped(header)}</button></th>'
         )
     rows = []
     for i in ranking._order:
@@ -232,7 +233,7 @@ def _ranking_part(ranking) -> list[str]:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     meanings = {header: meaning for header, _, _, meaning in columns}
     # Errors have a part of their own.
-    told = [escape(note) for note in notes(ranking) if not note.startswith("failed: ")]
+    told = [_escaped(note) for note in notes(ranking) if not note.startswith("failed: ")]
     return [
         "<h2>Ranking</h2>",
         f'<div class="box"><table class="sortable"><thead><tr>{"".join(heads)}</tr></thead>',
@@ -252,7 +253,7 @@ def _is_told(column) -> bool:
 
 def _cell(value, style, failed) -> str:
     if not style:
-        text = escape(str(value))
+        text = _escaped(value)
         return f'<td class="word" data-key="{text}">{text}</td>'
     if failed:
         return '<td class="failed" data-key="">failed</td>'
@@ -271,10 +272,10 @@ def _pictures_part(ranking) -> list[str]:
     found = ["<h2>Pictures</h2>"]
     for kind, cost, caption in pictures:
         svg = _svg(RankingDisplay.from_ranking(ranking, cost=cost), kind)
-        label = f'role="img" aria-label="{escape(caption)}"'
+        label = f'role="img" aria-label="{_escaped(caption)}"'
         found.append(
             f'<figure class="box"><div {label}>{svg}</div>'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            f"<figcaption>{_escaped(caption)}</figcaption></figure>"
         )
     return found
 
@@ -292,8 +293,8 @@ def _svg(display, kind) -> str:
 def _errors_part(ranking) -> list[str]:
     errors = [(i, ranking.results["error"][i]) for i in ranking._order]
     rows = [
-        f'<tr><td class="word">{escape(str(ranking.results["model"][i]))}</td>'
-        f'<td class="word"><pre>{escape(error)}</pre></td></tr>'
+        f'<tr><td class="word">{_escaped(ranking.results["model"][i])}</td>'
+        f'<td class="word"><pre>{_escaped(error, keep=chr(10))}</pre></td></tr>'
         for i, error in errors
         if error
     ]
@@ -312,7 +313,7 @@ def _data_part(paths, labels, classes, counts) -> list[str]:
         if i < _CLASSES_WITH_EXAMPLES:
             examples = "".join(_examples(paths, np.flatnonzero(labels == name)))
         rows.append(
-            f'<tr><td class="word">{escape(str(name))}</td><td>{count}</td>'
+            f'<tr><td class="word">{_escaped(name)}</td><td>{count}</td>'
             f'<td class="word examples">{examples}</td></tr>'
         )
     more = len(classes) - _CLASSES_WITH_EXAMPLES
@@ -349,10 +350,15 @@ def _examples(paths, places) -> list[str]:
 def _definitions(items: Mapping[str, Any]) -> str:
     """Return terms and what belongs to them as a list of definitions."""
     lines = (
-        f"<dt>{escape(str(name))}</dt><dd>{escape(_shown(value))}</dd>"
+        f"<dt>{_escaped(name)}</dt><dd>{_escaped(_shown(value))}</dd>"
         for name, value in items.items()
     )
     return f"<dl>{''.join(lines)}</dl>"
+
+
+def _escaped(text: object, keep: str = "") -> str:
+    """Return text that is neither markup nor what documents must not hold or would hide."""
+    return html.escape(printable(text, keep))
 
 
 def _shown(value) -> str:

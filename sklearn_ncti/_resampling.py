@@ -27,6 +27,9 @@ LEVEL = 0.95
 # fewer, the rows that a draw leaves out make intervals too wide (benchmarks/coverage.py).
 _BAYESIAN_ROWS = 10
 
+#: Resamples at most: a slip of the keyboard would otherwise never end.
+MAX_RESAMPLES = 100_000
+
 # Share of the resamples with one score from which on a normalisation holds it.
 _HELD_SHARE = 0.5
 
@@ -111,7 +114,7 @@ def check_resampling(
     Parameters
     ----------
     n_resamples : int
-        How many times the rows are drawn; 0 for no resampling.
+        How many times the rows are drawn, at most 100,000; 0 for no resampling.
 
     random_state : int, RandomState instance or None
         What the drawn rows follow from.
@@ -130,16 +133,19 @@ def check_resampling(
     Raises
     ------
     ValueError
-        If `n_resamples` is negative, a class has one row only, or the scorer measures rows
-        that it holds out.
+        If `n_resamples` is out of bounds, a class has one row only, or the scorer measures
+        rows that it holds out.
 
     Warns
     -----
     UserWarning
         If there are too few resamples to tell any two candidates apart.
     """
-    if not isinstance(n_resamples, Integral) or isinstance(n_resamples, bool) or n_resamples < 0:
-        raise ValueError(f"n_resamples must be an integer of at least 0, got {n_resamples!r}.")
+    whole = isinstance(n_resamples, Integral) and not isinstance(n_resamples, bool)
+    if not whole or not 0 <= n_resamples <= MAX_RESAMPLES:
+        raise ValueError(
+            f"n_resamples must be an integer from 0 to {MAX_RESAMPLES}, got {n_resamples!r}."
+        )
     if n_resamples == 0:
         return None
     # A row that is drawn twice would be held out and fitted at once.

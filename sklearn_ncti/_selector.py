@@ -25,7 +25,7 @@ from ._callbacks import CallbackSupportMixin
 from ._extraction import Work, extract, run_candidates
 from ._normalization import NORMALIZATIONS, check_weights
 from ._ranking import check_baseline, rank_records
-from ._resampling import check_resampling
+from ._resampling import MAX_RESAMPLES, check_resampling
 from ._scoring import check_labels, check_scorers, component_names, score_features
 from .backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
 from .backbones._timm import is_wildcard
@@ -87,8 +87,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Weight of components in the sum, by name; 1 for those that are not named.
 
     n_resamples : int, default=0
-        How often rows are drawn anew, the same for all candidates, to say how sure the
-        ranking is; see :func:`rank_features`.
+        How often rows are drawn anew, at most 100,000 times and the same for all candidates,
+        to say how sure the ranking is; see :func:`rank_features`.
 
     random_state : int, RandomState instance or None, default=None
         What the drawn rows follow from.
@@ -207,7 +207,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "cv": ["cv_object"],
         "normalization": [StrOptions(set(NORMALIZATIONS))],
         "weights": [Mapping, None],
-        "n_resamples": [Interval(Integral, 0, None, closed="left")],
+        "n_resamples": [Interval(Integral, 0, MAX_RESAMPLES, closed="both")],
         "random_state": ["random_state"],
         "baseline": [Mapping, None],
         "final_estimator": [HasMethods(["fit"]), None],

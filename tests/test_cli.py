@@ -157,8 +157,9 @@ def test_too_few_resamples_are_one_warning(capsys, files):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resamples", "0"], "argument --resamples: '0' is no whole number of at least 1"),
-        (["--resamples", "some"], "argument --resamples: 'some' is no whole number of at"),
+        (["--resamples", "0"], "argument --resamples: '0' is no whole number from 1 to"),
+        (["--resamples", "some"], "argument --resamples: 'some' is no whole number from 1 to"),
+        (["--resamples", "100001"], "'100001' is no whole number from 1 to 100000"),
         (["--cv", "1"], "argument --cv: '1' is no whole number of at least 2"),
         (["--cv", "700"], "--cv 700 needs a class of at least 700 rows, but the largest, "),
         (["--resamples", "50", "--cv", "5"], "--resamples 50 and --cv 5 exclude each other"),
@@ -546,6 +547,21 @@ def test_two_outputs_are_never_one_file(capsys, files, tmp_path, monkeypatch):
         status, _, err = run(capsys, "score", *files, "--json", "one", "--csv", other, "--force")
         assert (status, (tmp_path / "one").read_text()) == (2, "precious")
         assert f"--json one and --csv {other} are one file" in err
+
+
+def test_two_outputs_that_the_disk_takes_for_one(capsys, files, tmp_path, monkeypatch):
+    def exists(path):
+        folder, name = os.path.split(path)
+        return name.casefold() in map(str.casefold, os.listdir(folder))
+
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    # What a disk that does not tell upper from lower case would say.
+    monkeypatch.setattr(os.path, "lexists", exists)
+    status, _, err = run(capsys, "score", *files, "--json", "result", "--csv", "Result")
+    assert status == 2
+    assert "--json result and --csv Result are one file; name another" in err
+    assert os.listdir() == []
 
 
 def test_formats_of_pictures_are_known_before_the_work(capsys, files, tmp_path, monkeypatch):

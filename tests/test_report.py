@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_ncti import ModelSelector, Ranking, __version__
 from sklearn_ncti._cli import main
 from sklearn_ncti._report import fine_tuning_code, ranking_report
+from sklearn_ncti._terminal import printable
 from sklearn_ncti.datasets import load_digit_images, load_zoo
 
 HOSTILE = """<script>document.title = "hacked"</script>&"'<b>"""
@@ -126,15 +127,30 @@ def test_nothing_of_the_users_becomes_markup(report):
     assert HOSTILE not in report
 
 
-@pytest.mark.parametrize("name", [r"$\frac$", "$$", "mod\udce8le"])
+@pytest.mark.parametrize(
+    "name", [r"$\frac$", "$$", "mod\udce8le", "a\x00b", "\x1b]0;title\x07\x9b1m\u202ea\n\r\x7f"]
+)
 def test_a_report_of_any_name(images, name):
     pytest.importorskip("matplotlib")
     paths, labels = images
     labels = np.where(labels == "one", name, labels)
-    ranking = Ranking.from_scores({name: 1.0, "b": 0.0})
-    document = Document(ranking_report(ranking, paths, labels, settings={"folder": name}))
-    assert f"Fine-tune first: {name}" in document.text
-    assert [name, "6", ""] in document.rows
+    results = {
+        "model": np.array([name, "b", f"bad {name}"], dtype=object),
+        "score": [1.0, 0.0, np.nan],
+        "license": np.array([name, "", ""], dtype=object),
+        name: [1.0, 0.0, np.nan],
+        f"{name}_rank": [1, 2, 3],
+        "error": np.array(["", "", f"ValueError: {name}\nsecond line"], dtype=object),
+    }
+    ranking = Ranking(results, normalization="minmax", weights={}, scorers=[name])
+    report = ranking_report(ranking, paths, labels, settings={"folder": name, name: [name]})
+    document, shown = Document(report), printable(name)
+    assert f"Fine-tune first: {shown}" in document.text
+    assert [shown, "6", ""] in document.rows
+    # A message keeps its lines.
+    message = printable(f"ValueError: {name}\nsecond line", keep="\n")
+    assert [f"bad {shown}", message] in document.rows
+    assert printable(report, keep="\n") == report
 
 
 def test_the_report_loads_nothing(report):

@@ -510,8 +510,9 @@ def test_resamples_baseline_and_other_scorers(data, in_hand):
     assert_same_table(in_processes.results_, expected)
     with pytest.raises(ValueError, match="baseline has none of the candidates"):
         ModelSelector(CANDIDATES, baseline={"unknown": 1.0}).fit(*data)
-    with pytest.raises(ValueError, match="'n_resamples' parameter"):
-        ModelSelector(CANDIDATES, n_resamples=-1).fit(*data)
+    for wrong in (-1, 100_001):
+        with pytest.raises(ValueError, match="'n_resamples' parameter"):
+            ModelSelector(CANDIDATES, n_resamples=wrong).fit(*data)
 
 
 # One bad candidate ------------------------------------------------------------------------

@@ -24,7 +24,7 @@ timm = pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
 from sklearn_ncti import _extraction, _selector  # noqa: E402
-from sklearn_ncti.backbones import _network, _prepared  # noqa: E402
+from sklearn_ncti.backbones import _images, _network, _prepared  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")
 
@@ -111,13 +111,13 @@ def undisturbed(data, models):
 def opened(monkeypatch):
     """The images that are opened, in order."""
     seen = []
-    real = Image.open
+    real = _images._open
 
-    def counting(path, *args, **kwargs):
-        seen.append(os.fspath(path))
-        return real(path, *args, **kwargs)
+    def counting(file, name):
+        seen.append(os.fspath(name))
+        return real(file, name)
 
-    monkeypatch.setattr(Image, "open", counting)
+    monkeypatch.setattr(_images, "_open", counting)
     return seen
 
 

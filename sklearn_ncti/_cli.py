@@ -199,14 +199,14 @@ def _make_parser() -> argparse.ArgumentParser:
         type=_within(1, MAX_RESAMPLES),
         default=0,
         metavar="N",
-        help="draw the rows anew N times for intervals and groups (default: not at all)",
+        help="number of bootstrap resamples for confidence intervals and groups (default: none)",
     )
     shared.add_argument(
         "--random-state",
         type=_within(0, np.iinfo(np.uint32).max),
         default=0,
         metavar="SEED",
-        help="what the drawn rows follow from (default: %(default)s)",
+        help="seed of the resamples (default: %(default)s)",
     )
     shared.add_argument(
         "--cv",

@@ -571,17 +571,19 @@ def rank_features(
         where one of them fails, its value is missing.
 
     n_resamples : int, default=0
-        How many times the rows are drawn anew, with replacement within each class and the
-        same for all candidates, for intervals of scores and ranks, the probability of being
-        the best, and groups of candidates that cannot be told apart. 0 for none; 100 are
-        enough for a first look, and 100,000 are the most.
+        Number of stratified bootstrap resamples, shared by all candidates, at most 100,000.
+        Used for confidence intervals of scores and ranks, the probability of being the best,
+        and groups of candidates that cannot be told apart. 0 disables resampling; 100 are
+        enough for a first look. Where rows are few, NCTI and its components use a Bayesian
+        bootstrap.
 
     random_state : int, RandomState instance or None, default=None
-        What the drawn rows follow from. Pass an int to draw the same ones in every call.
+        Controls the bootstrap resampling. Pass an int for reproducible output across calls.
 
     baseline : dict of str to float, default=None
         A number by the name of the candidate, larger is better, that is shown beside the
-        scores: for example published ImageNet accuracies. Other names are not looked at.
+        scores: for example published ImageNet accuracies. Names that are not candidates are
+        ignored.
 
     Returns
     -------

@@ -87,11 +87,11 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Weight of components in the sum, by name; 1 for those that are not named.
 
     n_resamples : int, default=0
-        How often rows are drawn anew, at most 100,000 times and the same for all candidates,
-        to say how sure the ranking is; see :func:`rank_features`.
+        Number of stratified bootstrap resamples, at most 100,000, for confidence intervals of
+        the ranking; see :func:`rank_features`.
 
     random_state : int, RandomState instance or None, default=None
-        What the drawn rows follow from.
+        Controls the bootstrap resampling. Pass an int for reproducible output across calls.
 
     baseline : dict of str to float, default=None
         A number for candidates by name, such as published accuracies, that the ranking is

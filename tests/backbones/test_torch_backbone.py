@@ -162,7 +162,8 @@ def test_program_moves_to_another_device(program):
     # The meta device computes nothing, but refuses whatever was left behind.
     from sklearn_ncti.backbones._torch import _module_of_program
 
-    moved = _module_of_program(program, torch.device("meta")).to("meta")
+    # It shares its weights with the program, which other tests need.
+    moved = _module_of_program(copy.deepcopy(program), torch.device("meta")).to("meta")
     assert moved(torch.zeros(4, *SIZE, device="meta")).shape == (4, 6)
 
 

@@ -67,6 +67,9 @@ def leading_eigenpairs(
     vectors : ndarray of shape (m, k)
         Orthonormal eigenvectors.
     """
+    if not is_tensor(scatter) and not scatter.flags.f_contiguous:
+        # BLAS would copy it for every product; it is its own transpose.
+        scatter = scatter.T
     with one_blas_thread:
         for vectors in _bases(scatter, k, dtype):
             values, vectors, angle = _refined(scatter, vectors, k)

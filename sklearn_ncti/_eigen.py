@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh, qr
 from scipy.linalg.blas import dgemm, sgemm
 
-from ._arrays import as_float32, as_float64, is_tensor, namespace, to_host
+from ._arrays import as_float32, as_float64, beside, is_tensor, namespace, to_host
 from ._threads import one_blas_thread
 
 # Eigenvectors that are refined together with the wanted ones, so that those at the edge are
@@ -71,13 +71,10 @@ def leading_eigenpairs(
         # BLAS would copy it for every product; it is its own transpose.
         scatter = scatter.T
     with one_blas_thread:
-        for vectors in _bases(scatter, k, dtype):
-            values, vectors, angle = _refined(scatter, vectors, k)
-            if angle <= _TOLERANCES[dtype]:
-                break
-        else:
-            values, vectors = map(to_host, _dense(scatter, k))
-    return np.clip(values[::-1], 0.0, None), vectors[:, ::-1].copy()
+        pairs = _refined_bases(scatter, k, dtype)
+        found = next((pair for pair in pairs if pair[2] <= _TOLERANCES[dtype]), None)
+        values, vectors = map(to_host, _dense(scatter, k)) if found is None else found[:2]
+    return np.clip(values[::-1][:k], 0.0, None), vectors[:, ::-1][:, :k].copy()
 
 
 def _bases(scatter: Any, k: int, dtype: type) -> Iterator[Any]:
@@ -111,15 +108,34 @@ def _dense(matrix: Any, k: int) -> tuple[Any, Any]:
     return values[-k:], vectors[:, -k:]
 
 
-def _refined(scatter: Any, vectors: Any, k: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Take a Rayleigh-Ritz step; return the last `k` eigenpairs, and a bound of their angles."""
-    image = _image(scatter, vectors)
-    image, vectors = to_host(image), to_host(vectors)
+def _refined_bases(
+    scatter: Any, k: int, dtype: type
+) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Yield Ritz pairs of each basis, and the largest angle of the last `k` of them.
+
+    Then once more, of the image of the basis: of what rounding has added to it, most lies along
+    small eigenvalues, and is gone there.
+    """
+    for vectors in _bases(scatter, k, dtype):
+        values, vectors, image, angle = _ritz_pairs(scatter, vectors, k)
+        yield values, vectors, angle
+        values, vectors, _, angle = _ritz_pairs(scatter, beside(image, scatter), k)
+        yield values, vectors, angle
+
+
+def _ritz_pairs(
+    scatter: Any, vectors: Any, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return Ritz pairs, values rising, the image of the vectors, and a bound of their angles."""
+    image = to_host(_image(scatter, vectors))
+    vectors = to_host(vectors)
     values, mixing = eigh(vectors.T @ image, vectors.T @ vectors)
     vectors, image = vectors @ mixing, image @ mixing
     residual = np.linalg.norm(image - vectors * values, axis=0)[-k:].max()
     gap = values[-k] - values[0]
-    return values[-k:], vectors[:, -k:], residual / gap if gap > 0 else np.inf
+    # The image is scaled so that its products stay well conditioned.
+    sizes = np.maximum(np.linalg.norm(image, axis=0), np.finfo(float).tiny)
+    return values, vectors, image / sizes, residual / gap if gap > 0 else np.inf
 
 
 def _krylov_vectors(A: np.ndarray, k: int, wide: int, tolerance: float) -> np.ndarray | None:
@@ -157,7 +173,7 @@ class _KrylovBasis:
         self._rng = np.random.default_rng(0)
         room = most + (_BLOCKS_OF_CHECK + _BLOCKS_OF_SEARCH) * _BLOCK
         self._vectors, self._images = (np.empty((len(A), room), A.dtype, "F") for _ in range(2))
-        self._projected = np.zeros((room, room))
+        self._projected = np.zeros((room, room), A.dtype)
         self._most = most
         self._size = 0
         self._next = self._random_block()

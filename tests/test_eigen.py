@@ -42,6 +42,15 @@ def test_falling_spectrum_needs_products_only(dense_calls, dtype, power):
     assert not dense_calls
 
 
+@pytest.mark.parametrize("ratio", [1, 30, 1e3])
+def test_large_leading_eigenvalues_leave_the_others_exact(dense_calls, ratio):
+    # Products in float32 are rounded in the size of the largest.
+    values = np.arange(1.0, M + 1) ** -1.0
+    values[:3] *= ratio
+    assert_leading(*make_matrix(values), values, np.float32)
+    assert not dense_calls
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_more_equal_eigenvalues_than_a_block_has_columns(dtype):
     # The first start finds 16 of them, and then smaller ones.

@@ -1,7 +1,7 @@
 """Floor 1: leading eigenpairs of a symmetric matrix, from which principal components come.
 
 A dense eigensolver reduces the whole matrix in many small steps, and in each of them the
-threads of BLAS wait for each other: beside a busy process that takes up to fifty times as long.
+threads of BLAS wait for each other: beside a busy process that takes many times as long.
 All here runs on one thread of BLAS. To be fast all the same, few eigenpairs of a large matrix
 come from products with blocks of vectors (a block Krylov method). The dense solver is left for
 small matrices, for flat spectra and for results that do not pass the check of their residual.

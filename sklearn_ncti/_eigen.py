@@ -26,6 +26,10 @@ _SPARE_VECTORS = 16
 # networks leave some 1e-5 in float32.
 _TOLERANCES = {np.float32: 2e-4, np.float64: 1e-9}
 
+# Rows of a matrix, in multiples of the wanted vectors, from which on products are faster than
+# the dense solver.
+_LARGE = 16
+
 # Vectors that are multiplied together.
 _BLOCK = 16
 
@@ -83,7 +87,7 @@ def _bases(scatter: Any, k: int, dtype: type) -> Iterator[Any]:
     exact = dtype == np.float64
     rounded = scatter if exact else as_float32(scatter)
     vectors = None
-    if not is_tensor(scatter) and 2 * _FIRST_CHECK * wide <= m:
+    if not is_tensor(scatter) and m >= _LARGE * wide:
         vectors = _krylov_vectors(rounded, k, wide, _TOLERANCES[dtype])
     if vectors is not None:
         yield vectors
@@ -101,7 +105,7 @@ def _dense(matrix: Any, k: int) -> tuple[Any, Any]:
     if is_tensor(matrix):
         values, vectors = namespace(matrix).linalg.eigh(matrix)
     else:
-        values, vectors = eigh(matrix, subset_by_index=[m - k, m - 1])
+        values, vectors = eigh(matrix, lower=False, subset_by_index=[m - k, m - 1])
         if len(values) < k:
             # LAPACK can lose some of equal eigenvalues when it is asked for a part.
             values, vectors = eigh(matrix, driver="evd")
@@ -140,14 +144,14 @@ def _ritz_pairs(
 
 def _krylov_vectors(A: np.ndarray, k: int, wide: int, tolerance: float) -> np.ndarray | None:
     """Return about the leading `wide` eigenvectors, of which `k` have converged, or None."""
-    basis = _KrylovBasis(A, min(_LARGEST_BASIS * wide, len(A) // 2))
+    basis = _KrylovBasis(A, _LARGEST_BASIS * wide)
     basis.grow(int(_FIRST_CHECK * wide))
     before = 1.0
     while True:
         values, vectors, residual = basis.eigenpairs(wide, k)
         gap = values[-k] - values[0]
         # What rounding leaves of the residual, however large the basis is.
-        noise = 8 * np.finfo(A.dtype).eps * values[-1]
+        noise = 16 * np.finfo(A.dtype).eps * values[-1]
         if residual <= max(tolerance * gap, noise):
             return None if basis.has_missed(values[-k]) else vectors.astype(np.float64, order="F")
         if residual > _SLOWEST * before * gap or basis.is_full:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import eigvalsh
 
 from ._arrays import beside, namespace, to_host
-from ._moments import gram
+from ._moments import gram, shared_work_on
 from ._threads import one_blas_thread
 
 # Values of the blocks that are computed together: 4 MiB on the host, where they should stay
@@ -16,8 +16,8 @@ from ._threads import one_blas_thread
 _BATCH_VALUES = 1 << 19
 _DEVICE_BATCH_VALUES = 1 << 25
 
-# Operations for one Gram matrix from which on it pays to share them among threads.
-_SHARED_OPERATIONS = 1e9
+# Values of rows and norms from which on it pays to share classes among threads.
+_SHARED_VALUES = 2e7
 
 
 def nuclear_norm(X: Any) -> float:
@@ -74,27 +74,33 @@ def class_nuclear_norms(
     xp = namespace(H)
     norms, own = np.zeros(n_classes), np.zeros(n_classes)
     largest = int(np.bincount(y).max())
-    small = largest * n_columns * min(largest, n_columns) < _SHARED_OPERATIONS
+    n_values = len(y) * n_columns * (H.shape[1] + min(largest, n_columns))
     values = _BATCH_VALUES if xp is np else _DEVICE_BATCH_VALUES
-    with one_blas_thread if small else nullcontext():
-        for classes, index, valid in _class_batches(y, n_classes, max(1, values // n_columns)):
-            n_blocks, n_rows = index.shape
-            tall = n_rows >= n_columns
-            # Only a tall block can be larger than a batch; its Gram matrix is a sum over rows.
-            step = max(1, values // n_columns // n_blocks) if tall else n_rows
-            products, hits = 0.0, 0.0
-            for start in range(0, n_rows, step):
-                part = index[:, start : start + step]
-                P = rows(H[beside(part.ravel(), H)]).reshape(*part.shape, n_columns)
-                # Rows that only fill a block up become zero, which adds no singular value.
-                scale = beside(valid[:, start : start + step], H)
-                P *= scale[..., None]
-                own_entries = P[beside(np.arange(n_blocks), H), :, beside(classes, H)]
-                hits = hits + (own_entries * scale).sum(-1)
-                across = P.swapaxes(1, 2)
-                products = products + (across @ P if tall else P @ across)
-            own[classes] = to_host(hits)
-            squares = to_host(xp.linalg.eigvalsh(products))
+
+    def measure(batch):
+        classes, index, valid = batch
+        n_blocks, n_rows = index.shape
+        tall = n_rows >= n_columns
+        # Only a tall block can be larger than a batch; its Gram matrix is a sum over rows.
+        step = max(1, values // n_columns // n_blocks) if tall else n_rows
+        products, hits = 0.0, 0.0
+        for start in range(0, n_rows, step):
+            part = index[:, start : start + step]
+            P = rows(H[beside(part.ravel(), H)]).reshape(*part.shape, n_columns)
+            # Rows that only fill a block up become zero, which adds no singular value.
+            scale = beside(valid[:, start : start + step], H)
+            P *= scale[..., None]
+            own_entries = P[beside(np.arange(n_blocks), H), :, beside(classes, H)]
+            hits = hits + (own_entries * scale).sum(-1)
+            across = P.swapaxes(1, 2)
+            products = products + (across @ P if tall else P @ across)
+        return classes, to_host(hits), to_host(xp.linalg.eigvalsh(products))
+
+    shared = shared_work_on(H) if n_values >= _SHARED_VALUES else nullcontext(map)
+    with shared as run, one_blas_thread:
+        batches = _class_batches(y, n_classes, max(1, values // n_columns))
+        for classes, hits, squares in run(measure, batches):
+            own[classes] = hits
             norms[classes] = np.sqrt(np.clip(squares, 0.0, None)).sum(axis=-1)
     return norms, own
 

@@ -8,7 +8,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from itertools import islice
 from threading import Lock
@@ -119,13 +120,68 @@ one_torch_thread = _Shared(_one_torch_thread)
 _SHARED_PRODUCTS = 1e9
 
 
-def threads_for_features(n: int, d: int) -> AbstractContextManager:
-    """Return the context for a fit to `n` rows of `d` features: one thread for few of them.
+class _Team:
+    """Threads that share the work of one fit, started when there is some.
 
-    To wake the others takes longer there than what they would save.
+    Parameters
+    ----------
+    n_threads : int
+        Number of threads, 1 for that of the caller.
+    """
+
+    def __init__(self, n_threads: int):
+        self.n_threads = n_threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def run(self, function: Callable, items: Iterable) -> Iterator:
+        """Map as `map` does; see `shared_work`."""
+        if self.n_threads == 1:
+            return map(function, items)
+        if self._pool is None:
+            # A thread of the pool that waited for others of it could wait for ever.
+            self._pool = ThreadPoolExecutor(
+                self.n_threads, initializer=_team.set, initargs=(None,)
+            )
+        # A setting of the thread that asks.
+        return self._results(np.errstate(**np.geterr())(function), iter(items), self._pool)
+
+    def _results(self, function, items, pool):
+        start = partial(pool.submit, function)
+        waiting = deque(map(start, islice(items, 2 * self.n_threads)))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(map(start, islice(items, 1)))
+
+
+_team: ContextVar[_Team | None] = ContextVar("team", default=None)
+
+
+@contextmanager
+def _new_team(n_threads: int) -> Iterator[None]:
+    team = _Team(n_threads)
+    token = _team.set(team)
+    try:
+        with one_blas_thread:
+            yield
+    finally:
+        _team.reset(token)
+        team.close()
+
+
+def threads_for_features(n: int, d: int) -> AbstractContextManager:
+    """Return the context for a fit to `n` rows of `d` features.
+
+    BLAS has one thread in it, and `shared_work` those that BLAS had: setting this once is
+    cheaper than for every step. For few rows there is one thread in all: to wake the others
+    takes longer than what they would save.
     """
     small = float(n) * d * min(n, d) < _SHARED_PRODUCTS
-    return one_blas_thread if small else nullcontext()
+    return _new_team(1 if small else blas_threads())
 
 
 @contextmanager
@@ -144,24 +200,13 @@ def shared_work(most: int | None = None) -> Iterator[Callable[[Callable, Iterabl
     Yields
     ------
     run : callable
-        As `map`, results in the order of the items. Work on the items has begun when it
-        returns; not more of them are ahead of the results than the threads need.
+        As `map`, results in the order of the items. Work on the items begins when the first
+        result is asked for; not more of them are ahead of the results than the threads need.
     """
-    n_threads = min(blas_threads(), most or sys.maxsize)
-    with one_blas_thread:
-        if n_threads == 1:
-            yield map
-            return
-        with ThreadPoolExecutor(n_threads) as pool:
-
-            def run(function, items):
-                # A setting of the thread that asks.
-                quiet = np.errstate(**np.geterr())
-                items = iter(items)
-                start = partial(pool.submit, quiet(function))
-                waiting = deque(map(start, islice(items, 2 * n_threads)))
-                while waiting:
-                    yield waiting.popleft().result()
-                    waiting.extend(map(start, islice(items, 1)))
-
-            yield run
+    team = _team.get()
+    if team is not None and (most is None or team.n_threads <= most):
+        yield team.run
+        return
+    n_threads = blas_threads() if team is None else team.n_threads
+    with _new_team(min(n_threads, most or sys.maxsize)):
+        yield _team.get().run

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from sklearn_ncti import NCTIScorer, _discriminant, _moments, _nuclear
 from sklearn_ncti._discriminant import principal_basis, working_dtype
 from sklearn_ncti._eigen import leading_eigenpairs
-from sklearn_ncti._threads import one_blas_thread
+from sklearn_ncti._threads import one_blas_thread, shared_work
 
 
 def _worst(fitted, other):
@@ -247,18 +248,22 @@ def test_any_thread_takes_the_threads_of_blas_and_gives_them_back():
 
 
 @pytest.mark.parametrize(("d", "threads"), [(20, 1), (1100, 2)], ids=["small", "large"])
-def test_only_small_fits_run_on_one_thread(monkeypatch, d, threads):
-    seen = []
+def test_only_large_fits_are_shared_among_threads(monkeypatch, d, threads):
+    seen, sharing = [], set()
 
     def noting(*args):
         seen.extend(_blas_threads())
+        with shared_work() as run:
+            sharing.update(run(lambda _: time.sleep(0.05) or threading.get_ident(), range(6)))
         return principal_basis(*args)
 
     monkeypatch.setattr(_discriminant, "principal_basis", noting)
     X, y = make_problem(1100, d, n_classes=2)
     with threadpool_limits(limits=2, user_api="blas"):
         NCTIScorer(4).fit(X, y)
-        assert set(seen) == {threads}
+        # Threads of BLAS itself would wait for each other.
+        assert set(seen) == {1}
+        assert len(sharing) == threads
         assert set(_blas_threads()) == {2}
 
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from sklearn_ncti import _threads
-from sklearn_ncti._threads import blas_threads, one_blas_thread, shared_work
+from sklearn_ncti import NCTIScorer, _threads
+from sklearn_ncti._threads import blas_threads, one_blas_thread, shared_work, threads_for_features
 
 
 @pytest.fixture(params=[1, 3])
@@ -47,7 +47,7 @@ def test_most_threads(monkeypatch):
 
 def test_inside_of_one_blas_thread_nothing_is_shared():
     with one_blas_thread, shared_work() as run:
-        assert run is map
+        assert set(run(lambda _: threading.get_ident(), range(4))) == {threading.get_ident()}
 
 
 def test_few_items_are_ahead_of_the_results(n_threads):
@@ -69,3 +69,47 @@ def test_floating_point_errors_are_handled_as_the_caller_asked(n_threads):
         assert np.isinf(list(run(lambda x: x / np.zeros(1), [np.ones(1)]))).all()
     with shared_work() as run, np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         list(run(lambda x: x / np.zeros(1), [np.ones(1)]))
+
+
+def test_a_fit_sets_its_threads_once(n_threads):
+    # Steps of a fit share its threads; BLAS has one in all of them, and what it had afterwards.
+    used = []
+
+    def work(_):
+        time.sleep(0.02)
+        used.append(blas_threads())
+        return threading.get_ident()
+
+    before = _threads._controller().select(user_api="blas").lib_controllers[0].num_threads
+    with threads_for_features(10_000, 768):
+        with shared_work() as run:
+            first = set(run(work, range(12)))
+        with shared_work() as run:
+            second = set(run(work, range(12)))
+        with shared_work(1) as run:
+            assert set(run(work, range(2))) == {threading.get_ident()}
+    assert len(first) == n_threads
+    assert first == second
+    after = _threads._controller().select(user_api="blas").lib_controllers[0].num_threads
+    assert after == before
+
+
+def test_small_fits_have_one_thread(n_threads):
+    with threads_for_features(100, 16), shared_work() as run:
+        assert set(run(lambda _: threading.get_ident(), range(4))) == {threading.get_ident()}
+
+
+def test_work_within_work_does_not_wait_for_its_own_threads(n_threads):
+    def work(i):
+        with shared_work() as run:
+            return sum(run(lambda j: i + j, range(10)))
+
+    with threads_for_features(10_000, 768), shared_work() as run:
+        assert list(run(work, range(10))) == [10 * i + 45 for i in range(10)]
+
+
+def test_no_thread_is_left_after_a_fit(n_threads):
+    X = np.random.default_rng(0).normal(size=(3000, 600))
+    before = threading.active_count()
+    NCTIScorer(n_components=4).fit(X, np.arange(3000) % 3)
+    assert threading.active_count() == before

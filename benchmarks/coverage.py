@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_ncti import NCTIScorer, rank_features
-from sklearn_ncti._ranking import rank_records
-from sklearn_ncti._resampling import Resampling
-from sklearn_ncti._scoring import attempt, score_features
+from sklearn_ncti._ranking.ranking import rank_records
+from sklearn_ncti._scoring.bootstrap import Resampling
+from sklearn_ncti._scoring.scoring import attempt, score_features
 
 # Rows, classes, features: very few rows, few, and many.
 CASES = ((100, 10, 64), (300, 5, 30), (1000, 10, 64))

@@ -27,10 +27,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ncti import NCTIScorer
-from sklearn_ncti._agreement import order_agreement, regret
-from sklearn_ncti._normalization import NORMALIZATIONS
-from sklearn_ncti._ranking import rank_records
-from sklearn_ncti._scoring import attempt, score_features
+from sklearn_ncti._ranking.ranking import rank_records
+from sklearn_ncti._scoring.agreement import order_agreement, regret
+from sklearn_ncti._scoring.normalization import NORMALIZATIONS
+from sklearn_ncti._scoring.scoring import attempt, score_features
 from sklearn_ncti.companions import GBC, NLEEP, PARC, SFDA, FaCe, HScore, LogME, TransRate
 
 # Those of several components are shown under every normalisation.

@@ -7,19 +7,18 @@ torch, is loaded when one of its names is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._components import NearestCenterClassifier, SELIGeometry, WithinClassVariability
-from ._display import RankingDisplay
-from ._grid_search import ncti_refit, ncti_scoring
-from ._ranking import Ranking, rank_features
-from ._scorer import NCTIScorer
+from ._ncti.components import NearestCenterClassifier, SELIGeometry, WithinClassVariability
+from ._ncti.scorer import NCTIScorer
+from ._ranking.display import RankingDisplay
+from ._ranking.grid_search import ncti_refit, ncti_scoring
+from ._ranking.ranking import Ranking, rank_features
+from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import backbones, companions, datasets
-    from ._selector import ModelSelector
+    from ._selection.selector import ModelSelector
     from .backbones import TimmBackbone, TorchBackbone
     from .datasets import load_image_folder
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "ModelSelector",
@@ -41,7 +40,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "ModelSelector": "_selector",
+    "ModelSelector": "_selection.selector",
     "TimmBackbone": "backbones",
     "TorchBackbone": "backbones",
     "load_image_folder": "datasets",

@@ -1,8 +1,8 @@
-"""Floor 6: ``python -m sklearn_ncti``, the same as the command ``sklearn-ncti``."""
+"""``python -m sklearn_ncti``, the same as the command ``sklearn-ncti``."""
 
 import sys
 
-from ._cli import main
+from ._cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,16 +14,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ncti import (
-    NCTIScorer,
-    NearestCenterClassifier,
-    Ranking,
-    _discriminant,
-    rank_features,
-)
-from sklearn_ncti._discriminant import principal_basis, shared_moments
-from sklearn_ncti._moments import raw_moments
-from sklearn_ncti._scoring import check_scorers
+from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, rank_features
+from sklearn_ncti._linalg.moments import raw_moments
+from sklearn_ncti._ncti import discriminant as _discriminant
+from sklearn_ncti._ncti.discriminant import principal_basis, shared_moments
+from sklearn_ncti._scoring.scoring import check_scorers
 from sklearn_ncti.companions import GBC, LEEP, NLEEP, SFDA, FaCe, HScore, LogME, TransRate
 
 

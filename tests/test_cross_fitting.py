@@ -23,9 +23,9 @@ from sklearn_ncti import (
     NearestCenterClassifier,
     SELIGeometry,
     WithinClassVariability,
-    _discriminant,
     rank_features,
 )
+from sklearn_ncti._ncti import discriminant as _discriminant
 
 
 def by_hand(X, y, cv, n_components, shrinkage):

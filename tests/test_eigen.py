@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sklearn_ncti import _eigen
-from sklearn_ncti._eigen import leading_eigenpairs
-from sklearn_ncti._threads import blas_threads
+from sklearn_ncti._linalg import eigen as _eigen
+from sklearn_ncti._linalg.eigen import leading_eigenpairs
+from sklearn_ncti._linalg.threads import blas_threads
 
 M, K = 400, 8
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sklearn_ncti
-from sklearn_ncti._optional import import_optional
+from sklearn_ncti._utils.optional import import_optional
 
 
 def run(code):

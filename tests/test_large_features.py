@@ -11,10 +11,13 @@ import pytest
 from helpers import make_problem
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_ncti import NCTIScorer, _discriminant, _moments, _nuclear
-from sklearn_ncti._discriminant import principal_basis, working_dtype
-from sklearn_ncti._eigen import leading_eigenpairs
-from sklearn_ncti._threads import one_blas_thread, shared_work
+from sklearn_ncti import NCTIScorer
+from sklearn_ncti._linalg import moments as _moments
+from sklearn_ncti._linalg import nuclear as _nuclear
+from sklearn_ncti._linalg.eigen import leading_eigenpairs
+from sklearn_ncti._linalg.threads import one_blas_thread, shared_work
+from sklearn_ncti._ncti import discriminant as _discriminant
+from sklearn_ncti._ncti.discriminant import principal_basis, working_dtype
 
 
 def _worst(fitted, other):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sklearn_ncti import _moments
-from sklearn_ncti._moments import class_moments, column_means, gram
-from sklearn_ncti._nuclear import class_nuclear_norms, nuclear_norm
+from sklearn_ncti._linalg import moments as _moments
+from sklearn_ncti._linalg.moments import class_moments, column_means, gram
+from sklearn_ncti._linalg.nuclear import class_nuclear_norms, nuclear_norm
 
 
 @pytest.fixture(params=[10, 1 << 21], ids=["small chunks", "one chunk"])

@@ -5,8 +5,13 @@ import pytest
 from helpers import make_problem
 
 from sklearn_ncti import NCTIScorer, Ranking, rank_features
-from sklearn_ncti._agreement import order_agreement
-from sklearn_ncti._normalization import EQUAL_SHARE, NORMALIZATIONS, merge_equal, summed
+from sklearn_ncti._scoring.agreement import order_agreement
+from sklearn_ncti._scoring.normalization import (
+    EQUAL_SHARE,
+    NORMALIZATIONS,
+    merge_equal,
+    summed,
+)
 
 
 @pytest.mark.parametrize(

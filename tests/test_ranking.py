@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, rank_features
-from sklearn_ncti._normalization import normalize
+from sklearn_ncti._scoring.normalization import normalize
 
 # DESIGN.md, section 6: published totals and fine-tuned accuracies on CIFAR-10.
 PUBLISHED = {

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_ncti import ModelSelector, Ranking, __version__
 from sklearn_ncti._cli import main
-from sklearn_ncti._report import fine_tuning_code, ranking_report
-from sklearn_ncti._terminal import printable
+from sklearn_ncti._report.report import fine_tuning_code, ranking_report
+from sklearn_ncti._utils.terminal import printable
 from sklearn_ncti.datasets import load_digit_images, load_zoo
 
 HOSTILE = """<script>document.title = "hacked"</script>&"'<b>"""

@@ -9,19 +9,13 @@ from helpers import ROUNDING, make_problem
 from sklearn.exceptions import FitFailedWarning
 from sklearn.neighbors import KNeighborsClassifier
 
-from sklearn_ncti import (
-    NCTIScorer,
-    NearestCenterClassifier,
-    Ranking,
-    SELIGeometry,
-    _resampling,
-    _threads,
-    rank_features,
-)
-from sklearn_ncti._base import encode_labels
-from sklearn_ncti._discriminant import fit_discriminant
-from sklearn_ncti._moments import ClassMoments, class_moments
-from sklearn_ncti._resampling import (
+from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, SELIGeometry, rank_features
+from sklearn_ncti._linalg import threads as _threads
+from sklearn_ncti._linalg.moments import ClassMoments, class_moments
+from sklearn_ncti._ncti.base import encode_labels
+from sklearn_ncti._ncti.discriminant import fit_discriminant
+from sklearn_ncti._scoring import bootstrap as _resampling
+from sklearn_ncti._scoring.bootstrap import (
     Resampling,
     describe_resamples,
     resampled_projection,

@@ -379,7 +379,7 @@ def test_input_is_not_written_to(problem, dtype, order):
 def test_chunks_do_not_change_the_result(problem, monkeypatch):
     X, y = problem
     whole = NCTIScorer().fit(X, y).components_
-    monkeypatch.setattr("sklearn_ncti._moments._CHUNK_VALUES", 700)
+    monkeypatch.setattr("sklearn_ncti._linalg.moments._CHUNK_VALUES", 700)
     chunked = NCTIScorer().fit(X, y).components_
     assert chunked == pytest.approx(whole, rel=1e-10)
 

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer, NearestCenterClassifier, rank_features
-from sklearn_ncti._extraction import _survive_dead_workers
+from sklearn_ncti._selection.features import _survive_dead_workers
 from sklearn_ncti.companions import HScore
 
 

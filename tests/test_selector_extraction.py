@@ -23,7 +23,8 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
-from sklearn_ncti import _extraction, _selector  # noqa: E402
+from sklearn_ncti._selection import features as _extraction  # noqa: E402
+from sklearn_ncti._selection import selector as _selector  # noqa: E402
 from sklearn_ncti.backbones import _images, _network, _prepared  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")

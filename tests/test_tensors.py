@@ -17,12 +17,12 @@ from sklearn_ncti import (
     NearestCenterClassifier,
     SELIGeometry,
     WithinClassVariability,
-    _base,
-    _discriminant,
     rank_features,
 )
-from sklearn_ncti._arrays import is_tensor
-from sklearn_ncti._threads import exact_float32_products
+from sklearn_ncti._linalg.arrays import is_tensor
+from sklearn_ncti._linalg.threads import exact_float32_products
+from sklearn_ncti._ncti import base as _base
+from sklearn_ncti._ncti import discriminant as _discriminant
 
 torch = pytest.importorskip("torch")
 

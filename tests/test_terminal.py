@@ -11,7 +11,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ncti import ModelSelector, rank_features
-from sklearn_ncti._terminal import encodable, printable, say, settle
+from sklearn_ncti._utils.terminal import encodable, printable, say, settle
 from sklearn_ncti.backbones import _progress
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\x7f\x9b1m\u202eabc\u2066\r\n\udcff"

@@ -6,8 +6,14 @@ import time
 import numpy as np
 import pytest
 
-from sklearn_ncti import NCTIScorer, _threads
-from sklearn_ncti._threads import blas_threads, one_blas_thread, shared_work, threads_for_features
+from sklearn_ncti import NCTIScorer
+from sklearn_ncti._linalg import threads as _threads
+from sklearn_ncti._linalg.threads import (
+    blas_threads,
+    one_blas_thread,
+    shared_work,
+    threads_for_features,
+)
 
 
 @pytest.fixture(params=[1, 3])

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: images to features, with models of timm and other torch modules.
+"""Images to features, with models of timm and other torch modules.
 
 Nothing here imports torch, timm or PIL before a backbone is fitted.
 """

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: what all backbones share, from the images to the rows of features.
+"""What all backbones share, from the images to the rows of features.
 
 The way of the data is images -> pixels of one size -> batches -> network -> rows. A backbone
 of its own kind says two things: the geometry of its input, which needs no network, and how
@@ -25,7 +25,7 @@ from sklearn.base import (
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 from ._images import check_images
 from ._network import Network, empty_cache, resolve_device, use_bfloat16
 from ._prepared import Geometry, Preparation, PreparedImages, Timed, decode

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: the process in which `_hub` downloads one file, which can be ended any time.
+"""The process in which `_hub` downloads one file, which can be ended any time.
 
 It is run as a script, and imports nothing of this package. The first line of its input is the
 request. Each line of its output is an event: a kind and a text, as JSON.

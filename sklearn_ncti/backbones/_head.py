@@ -1,4 +1,4 @@
-"""Beside floors 1-3: networks of timm with their classification heads; imported with torch."""
+"""Networks of timm with their classification heads; imported with torch."""
 
 import torch
 

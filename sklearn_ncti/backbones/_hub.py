@@ -1,4 +1,4 @@
-"""Beside floors 1-3: downloads that end when nothing comes any longer.
+"""Downloads that end when nothing comes any longer.
 
 A file is downloaded by a process of its own, before timm looks for it: a client that waits for
 an answer cannot be stopped in any other way, and holds nobody else up there.
@@ -16,7 +16,7 @@ from queue import Empty, Queue
 from threading import Lock, Thread
 from typing import Any
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 from . import _download
 
 # The environment variable with the seconds that a download may go without progress.

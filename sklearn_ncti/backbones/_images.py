@@ -1,4 +1,4 @@
-"""Beside floors 1-3: turn what a user calls images into PIL images, one by one.
+"""Turn what a user calls images into PIL images, one by one.
 
 Nothing is decoded before it is needed, and nothing doubtful is guessed: an input that could
 be read in two ways, or that is no image at all, is refused with a message that says what to
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: a network on its device, from pixels to rows of features."""
+"""A network on its device, from pixels to rows of features."""
 
 import warnings
 from contextlib import nullcontext
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._optional import import_optional
-from .._threads import one_torch_thread
+from .._linalg.threads import one_torch_thread
+from .._utils.optional import import_optional
 from ._prepared import Preparation
 
 if TYPE_CHECKING:

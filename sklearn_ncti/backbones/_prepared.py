@@ -1,4 +1,4 @@
-"""Beside floors 1-3: images to pixels of one size, once for all networks of one geometry.
+"""Images to pixels of one size, once for all networks of one geometry.
 
 What a network does to an image before it runs has two parts. The first, from the file to
 8-bit pixels of a fixed size, takes nearly all of the time and is the same for most networks.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 from ._images import BadImageError, check_n_pixels, name_image, read_image
 
 if TYPE_CHECKING:

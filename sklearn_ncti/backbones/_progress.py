@@ -1,12 +1,12 @@
-"""Beside floors 1-3: how far an extraction has come, for people who wait for it."""
+"""How far an extraction has come, for people who wait for it."""
 
 import os
 import sys
 import time
 from typing import Self
 
-from .._optional import import_optional
-from .._terminal import encodable, is_terminal, printable, say
+from .._utils.optional import import_optional
+from .._utils.terminal import encodable, is_terminal, printable, say
 
 # Seconds between two lines where no bar can be drawn.
 _SECONDS = 30

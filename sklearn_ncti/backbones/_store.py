@@ -1,4 +1,4 @@
-"""Beside floors 1-3: features on disk, under a key of all that made them.
+"""Features on disk, under a key of all that made them.
 
 An entry is one file, written under another name and then renamed: it is there as a whole or
 not at all, however the process ends, and of two processes that write it the last one wins.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 from ._images import load_image
 
 if TYPE_CHECKING:

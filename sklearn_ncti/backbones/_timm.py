@@ -1,4 +1,4 @@
-"""Beside floors 1-3: images to features or probabilities of a timm model; names of models."""
+"""Images to features or probabilities of a timm model; names of models."""
 
 import difflib
 import json
@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 
 from sklearn.utils._param_validation import StrOptions
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 from ._base import NoHeadError, _BaseBackbone
 from ._hub import download_from_address, download_from_hub, from_cache, time_limit
 from ._prepared import Geometry

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: images to the features of any torch module."""
+"""Images to the features of any torch module."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._optional import import_optional
+from .._utils.optional import import_optional
 from ._base import _BaseBackbone
 from ._store import identify_files, identify_network
 

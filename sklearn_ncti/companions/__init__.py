@@ -1,4 +1,4 @@
-"""Floor 3, beside NCTIScorer: other transferability metrics, one estimator each.
+"""Other transferability metrics, one estimator each.
 
 They share one contract, which is written down once, in ``_base.py``.
 """

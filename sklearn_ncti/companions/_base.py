@@ -1,4 +1,4 @@
-"""Floor 3: what all companions share: the contract, validation, sums over chunks of rows."""
+"""What all companions share: the contract, validation, sums over chunks of rows."""
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._arrays import check_whole_numbers
-from .._base import encode_labels, has_other_rows, label_array
+from .._linalg.arrays import check_whole_numbers
+from .._ncti.base import encode_labels, has_other_rows, label_array
 
 # Values in a chunk that is brought to float64, 8 MiB.
 _CHUNK_VALUES = 1 << 20

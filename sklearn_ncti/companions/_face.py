@@ -1,4 +1,4 @@
-"""Floor 3: FaCe, how far the classes have collapsed and how evenly they overlap."""
+"""FaCe, how far the classes have collapsed and how evenly they overlap."""
 
 from numbers import Integral, Real
 

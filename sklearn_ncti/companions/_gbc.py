@@ -1,12 +1,12 @@
-"""Floor 3: GBC, the overlap of Gaussian classes."""
+"""GBC, the overlap of Gaussian classes."""
 
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._discriminant import PrincipalBasis, principal_basis
-from .._moments import class_moments
+from .._linalg.moments import class_moments
+from .._ncti.discriminant import PrincipalBasis, principal_basis
 from ._base import BaseCompanion, cross_products, one_hot
 
 

@@ -1,11 +1,11 @@
-"""Floor 3: HScore, the share of the features' variance that the classes explain."""
+"""HScore, the share of the features' variance that the classes explain."""
 
 from numbers import Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._discriminant import principal_basis
+from .._ncti.discriminant import principal_basis
 from ._base import BaseCompanion, cross_products, one_hot, row_blocks
 
 

@@ -1,4 +1,4 @@
-"""Floor 3: LEEP, the likelihood of an expected empirical prediction."""
+"""LEEP, the likelihood of an expected empirical prediction."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Floor 3: LogME, the evidence of a Bayesian linear model."""
+"""LogME, the evidence of a Bayesian linear model."""
 
 import warnings
 from numbers import Integral, Real
@@ -9,8 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
 
-from .._base import encode_labels
-from .._moments import gram
+from .._linalg.moments import gram
+from .._ncti.base import encode_labels
 from ._base import BaseCompanion, at_safe_scale, cross_products, one_hot
 
 _EPS = np.finfo(np.float64).eps

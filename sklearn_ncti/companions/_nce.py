@@ -1,4 +1,4 @@
-"""Floor 3: NCE, the conditional entropy of target labels given source labels, negated."""
+"""NCE, the conditional entropy of target labels given source labels, negated."""
 
 import numpy as np
 from scipy.special import xlogy

@@ -1,4 +1,4 @@
-"""Floor 3: NLEEP, LEEP with the components of a Gaussian mixture for source classes."""
+"""NLEEP, LEEP with the components of a Gaussian mixture for source classes."""
 
 from numbers import Integral, Real
 
@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._discriminant import principal_basis
+from .._ncti.discriminant import principal_basis
 from ._base import BaseCompanion
 from ._leep import leep
 

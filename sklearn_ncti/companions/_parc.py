@@ -1,4 +1,4 @@
-"""Floor 3: PARC, agreement of pairwise distances of features and of labels."""
+"""PARC, agreement of pairwise distances of features and of labels."""
 
 from numbers import Integral
 

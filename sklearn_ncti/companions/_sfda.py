@@ -1,4 +1,4 @@
-"""Floor 3: SFDA, a Fisher discriminant that is made hard for itself."""
+"""SFDA, a Fisher discriminant that is made hard for itself."""
 
 from numbers import Real
 
@@ -7,8 +7,8 @@ from scipy.linalg import cho_factor, cho_solve, eigvalsh
 from scipy.special import log_softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._discriminant import principal_basis
-from .._moments import class_moments
+from .._linalg.moments import class_moments
+from .._ncti.discriminant import principal_basis
 from ._base import BaseCompanion
 
 # How fast the adaptive shrinkage falls with the largest variance within the classes.

@@ -1,4 +1,4 @@
-"""Floor 3: TransRate, mutual information of features and labels as coding rates."""
+"""TransRate, mutual information of features and labels as coding rates."""
 
 from numbers import Real
 
@@ -6,8 +6,8 @@ import numpy as np
 from scipy.linalg import eigvalsh
 from sklearn.utils._param_validation import Interval
 
-from .._discriminant import centered_squares
-from .._moments import gram
+from .._linalg.moments import gram
+from .._ncti.discriminant import centered_squares
 from ._base import BaseCompanion
 
 

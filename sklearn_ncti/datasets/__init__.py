@@ -1,4 +1,4 @@
-"""Beside floors 1-3: labelled images and the demonstration. Needs neither torch nor PIL."""
+"""Labelled images and the demonstration. Needs neither torch nor PIL."""
 
 from ._demo import load_digit_images, load_zoo, load_zoo_accuracies
 from ._folder import load_image_folder

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: the small zoo of models that is shipped, and the digits to rank it on."""
+"""The small zoo of models that is shipped, and the digits to rank it on."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Beside floors 1-3: list the images of a folder that has one sub-folder for each class."""
+"""List the images of a folder that has one sub-folder for each class."""
 
 import os
 import warnings

@@ -18,7 +18,8 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 from PIL import Image  # noqa: E402
 
-from sklearn_ncti import TimmBackbone, TorchBackbone, _extraction  # noqa: E402
+from sklearn_ncti import TimmBackbone, TorchBackbone  # noqa: E402
+from sklearn_ncti._selection import features as _extraction  # noqa: E402
 from sklearn_ncti.backbones import _network  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sklearn_ncti import _optional
+from sklearn_ncti._utils import optional as _optional
 from sklearn_ncti.backbones._images import BadImageError, check_images, read_image
 
 PIL_Image = pytest.importorskip("PIL.Image")

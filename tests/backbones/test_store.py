@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 from PIL import Image  # noqa: E402
 
-from sklearn_ncti._threads import one_torch_thread  # noqa: E402
+from sklearn_ncti._linalg.threads import one_torch_thread  # noqa: E402
 from sklearn_ncti.backbones import TimmBackbone, TorchBackbone, _timm  # noqa: E402
 from sklearn_ncti.backbones._store import FeatureStore, identify_images  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""Linear algebra of large feature matrices: no labels but class counts, no estimators."""

@@ -1,0 +1,1 @@
+"""The Neural Collapse Transferability Index: discriminant, scorer and its three components."""

@@ -1,0 +1,543 @@
+"""What NCTIScorer and its components share: validation, projection, measurement."""
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.model_selection import check_cv
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from .._linalg.arrays import (
+    beside,
+    check_same_namespace,
+    check_tensor,
+    check_whole_numbers,
+    like_input,
+    stays_on_device,
+    to_host,
+    zeros_beside,
+)
+from .._linalg.moments import check_finite, scatter_about
+from .._linalg.nuclear import class_nuclear_norms, nuclear_norm, nuclear_norm_from_gram
+from .._linalg.threads import threads_for_features
+from .discriminant import (
+    Projection,
+    canonical_correlations,
+    fit_discriminant,
+    held_out_projections,
+)
+
+#: The components in the order of the paper. Each is larger for the better features.
+COMPONENTS = ("seli", "ncc", "vc")
+
+#: Rows per (principal component + class) under which the discriminant overfits. At this
+#: ratio pure noise of 64 features and 10 classes still gets ncc = 0.35 instead of 0.10
+#: (benchmarks/overfitting.py).
+COMFORTABLE_ROWS = 5
+
+_FLOATS = [np.float64, np.float32, np.float16]
+
+
+def label_array(y: Any) -> Any:
+    """Return `y`, as an array of objects where another would make two labels equal.
+
+    numpy turns a list that has a string into an array of strings of one length, which makes a
+    label of NaN, drops NUL at the end of a string, and does not tell 1 from "1".
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Class labels as a user gives them.
+
+    Returns
+    -------
+    y : array-like of shape (n_samples,)
+        The same labels, on the host.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing.
+
+    TypeError
+        If labels cannot be sorted.
+    """
+    y = to_host(y)
+    plain = np.asarray(y)
+    turned_to_text = isinstance(y, list | tuple) and plain.dtype.kind == "U"
+    labels = np.array(y, dtype=object) if turned_to_text else plain
+    if labels.ndim != 1 or labels.dtype.kind not in "OfmM":
+        return y
+    for row, label in enumerate(labels):
+        if _is_missing(label):
+            raise ValueError(
+                f"y has no label in row {row}: {label}. Label every row, or leave out those "
+                "that have no label."
+            )
+    if turned_to_text and len(set(labels)) == len(np.unique(plain)):
+        return y
+    if labels.dtype.kind == "O":
+        _check_sortable(labels)
+    return labels
+
+
+def _is_missing(label) -> bool:
+    """Whether a label is None, NaN, NaT or pandas.NA."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:
+        # What pandas.NA is compared with is NA, which is neither true nor false.
+        return True
+
+
+def _check_sortable(labels: np.ndarray) -> None:
+    """Raise a TypeError if labels have no order among each other."""
+    try:
+        sorted(set(labels))
+    except TypeError as exc:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise TypeError(
+            f"y has labels of the types {kinds}, which cannot be sorted. Use strings, or whole "
+            "numbers, for all classes."
+        ) from exc
+
+
+def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted classes and each row's index among them.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Class labels of any sortable type.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        The distinct labels.
+
+    codes : ndarray of shape (n_samples,)
+        Index of each label in `classes`.
+
+    Raises
+    ------
+    ValueError
+        If `y` is continuous or multi-label, or has fewer than two classes.
+    """
+    check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has {len(classes)} class(es) {classes.tolist()}, but transferability is "
+            "measured between classes: at least 2 are needed."
+        )
+    return classes, codes
+
+
+def has_few_rows(n: int, n_components: int, n_classes: int) -> bool:
+    """Whether a discriminant overfits `n` rows."""
+    return n < COMFORTABLE_ROWS * (n_components + n_classes)
+
+
+def has_other_rows(X: Any, y: Any) -> bool:
+    """Whether `score` was given other rows than the fitted ones.
+
+    Raises
+    ------
+    ValueError
+        If only one of rows and labels was given.
+    """
+    if (X is None) != (y is None):
+        missing = "X" if X is None else "y"
+        raise ValueError(
+            f"{missing} is None: pass both X and y to score other rows, or neither to get the "
+            "score of the fitted rows."
+        )
+    return X is not None
+
+
+def held_out_folds(cv, codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
+    """Return the rows that each split of `cv` holds out.
+
+    Parameters
+    ----------
+    cv : int, cross-validation splitter or iterable of splits
+        An integer stands for that many stratified folds.
+
+    codes : ndarray of shape (n_samples,)
+        Class of each row, 0 to ``n_classes - 1``.
+
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    folds : list of ndarray of int
+        The rows of each fold.
+
+    Raises
+    ------
+    ValueError
+        If not every row is held out exactly once, or a fold has all rows of a class.
+    """
+    folds = [fold for _, fold in check_cv(cv, codes, classifier=True).split(codes, codes)]
+    times = np.bincount(np.concatenate(folds), minlength=len(codes))
+    if (times != 1).any():
+        row = int(np.flatnonzero(times != 1)[0])
+        raise ValueError(
+            f"cv={cv!r} holds out row {row} {times[row]} times: every row must be held out "
+            "exactly once. Use an integer, KFold or StratifiedKFold."
+        )
+    whole = np.bincount(codes, minlength=n_classes)
+    for fold in folds:
+        left = whole - np.bincount(codes[fold], minlength=n_classes)
+        if not left.all():
+            raise ValueError(
+                f"cv={cv!r} holds out all {whole[left == 0][0]} row(s) of a class at once, and "
+                "nothing is left to fit that class to. Use stratified folds, and at least 2 "
+                "rows of every class."
+            )
+    return folds
+
+
+class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """One projection of labelled features, and what is measured under it.
+
+    A subclass names the components that it measures in `_measured`.
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "shrinkage": [StrOptions({"adaptive"}), Interval(Real, 0, 1, closed="both")],
+        "variant": [StrOptions({"released", "paper"})],
+        "cv": ["cv_object"],
+    }
+    _measured: tuple[str, ...] = COMPONENTS
+    # Set on an instance by who resamples its rows, which are else let go after the fit.
+    _keeps_projection = False
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        shrinkage: str | float = "adaptive",
+        variant: str = "released",
+        cv: Any = None,
+    ):
+        self.n_components = n_components
+        self.shrinkage = shrinkage
+        self.variant = variant
+        self.cv = cv
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit the projection to labelled features and measure them under it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, one row per sample: an array, a memory-mapped one, a DataFrame, or a
+            torch tensor. Tensors on a CUDA device are scored there. Floating types of 16 and
+            32 bits are kept, anything else becomes float64.
+
+        y : array-like of shape (n_samples,)
+            Class of each row: strings, integers or booleans.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `X` has NaN, infinity, fewer than two rows or only equal rows, values whose
+            squares are beyond the range of float64, or whole numbers that it rounds; if `y`
+            has another length than `X`, one class only, a missing label, or is no vector of
+            class labels; with `cv`, if not every row is held out once or a class is missing
+            from what is left.
+
+        TypeError
+            If labels cannot be sorted.
+        """
+        given, given_y = X, y
+        X, y = self._validated(X, y, reset=True)
+        classes, codes = encode_labels(y)
+        self.classes_ = like_input(classes, given_y)
+        n, d = X.shape
+        paper = self.variant == "paper"
+        k = min(n, d) if paper else min(self.n_components, n, d)
+        n_classes = len(classes)
+        with threads_for_features(n, d):
+            projection = Projection.of(X, codes, n_classes, k)
+            self._discriminant = self._fitted(projection)
+            if self.cv is None:
+                self._raw, self._absolute = self._measure(
+                    X, projection.H, codes, projection.moments
+                )
+            else:
+                self._raw, self._absolute = self._measure_held_out(X, codes, projection)
+        if self._keeps_projection:
+            self._projection = projection, codes
+        self.n_components_ = k
+        self.shrinkage_ = self._discriminant.shrinkage
+        ratio = projection.basis.variances / projection.basis.total_variance
+        self.explained_variance_ratio_ = like_input(ratio, given)
+        for name, value in self._raw.items():
+            setattr(self, f"{name}_", value)
+        self._few_rows = ""
+        if self.cv is None and has_few_rows(n, k, n_classes):
+            fewer = "use variant='released'" if paper else "lower n_components"
+            self._few_rows = (
+                f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
+                f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
+                "the discriminant overfits and even noise can look well separated. Measure rows "
+                f"that were not fitted with cv=5, add rows, or {fewer}."
+            )
+            warnings.warn(self._few_rows, UserWarning, stacklevel=2)
+        return self
+
+    def _fitted(self, projection):
+        """Discriminant of a projection, with the parameters of this estimator."""
+        paper = self.variant == "paper"
+        k = projection.basis.axes.shape[1]
+        return fit_discriminant(
+            projection.basis,
+            projection.moments,
+            shrinkage=None if self.shrinkage == "adaptive" else self.shrinkage,
+            n_dims=self.n_features_in_ if paper else k,
+        )
+
+    def _measure(self, X, H, codes, moments=None):
+        """Raw and absolute components of rows under the fitted projection, as two dicts.
+
+        The moments of the rows are those about the fitted means, None to take them here.
+        """
+        fitted = self._discriminant
+        seli = posterior = None
+        if "seli" in self._measured:
+            if moments is None:
+                within, total = scatter_about(H, fitted.centers, codes), scatter_about(H)
+            else:
+                within, total = moments.within, moments.total
+            # Z = H E has Z'Z = E' (H'H) E: as many rows and columns as there are axes.
+            products = len(H) * fitted.axes.T @ total @ fitted.axes
+            seli = nuclear_norm_from_gram(products), fitted.variances_of(within, total)
+        if {"ncc", "vc"} & set(self._measured):
+            posterior = fitted.posterior_by_class(H, codes)
+        return self._components(X, codes, seli, posterior)
+
+    def _measure_held_out(self, X, codes, projection):
+        """Raw and absolute components, each row under axes that were fitted without it."""
+        n, k = projection.H.shape
+        n_classes = len(projection.moments.counts)
+        folds = held_out_folds(self.cv, codes, n_classes)
+        # The last column says by which discriminant a row is looked at.
+        held_out = zeros_beside((n, k + 1), X)
+        discriminants, sums = [], np.zeros((3, min(k, n_classes - 1)))
+        others = held_out_projections(X, codes, n_classes, folds, k, projection.basis.dtype)
+        for i, (fold, other) in enumerate(zip(folds, others, strict=True)):
+            fitted = self._fitted(other)
+            place = beside(fold, X)
+            H = other.H[place]
+            held_out[place, : H.shape[1]] = H
+            held_out[place, k] = float(i)
+            if "seli" in self._measured:
+                within = scatter_about(H, fitted.centers, codes[fold])
+                variances = fitted.variances_of(within, scatter_about(H))
+                sums[:, : variances.shape[1]] += len(fold) * variances
+            discriminants.append(fitted)
+
+        def posterior(rows):
+            P = zeros_beside((len(rows), n_classes), rows)
+            for i, fitted in enumerate(discriminants):
+                chosen = rows[:, k] == i
+                P[chosen] = fitted.posterior(rows[chosen][:, : len(fitted.axes)])
+            return P
+
+        used = sums[:, sums[1] > 0]
+        # Along axes of unit variance within classes: on the fitted rows their nuclear norm.
+        within = np.maximum(used[0], np.finfo(float).eps * used[2])
+        seli = float(np.sqrt(n * used[2] / within).sum()), used
+        blocks = class_nuclear_norms(posterior, held_out, codes, n_classes, n_classes)
+        return self._components(X, codes, seli, blocks)
+
+    def _components(self, X, codes, seli, posterior):
+        """Raw and absolute value of every component in `_measured`, as two dicts."""
+        n_classes = len(self._discriminant.centers)
+        raw, absolute = {}, {}
+        if "seli" in self._measured:
+            norm, (within, total, _) = seli
+            raw["seli"] = nuclear_norm(X) if self.variant == "paper" else norm
+            found = canonical_correlations(within, total)
+            absolute["seli"] = float(found.mean()) if len(found) else 0.0
+        if "ncc" in self._measured:
+            raw["ncc"] = absolute["ncc"] = float(posterior[1].sum() / len(codes))
+        if "vc" in self._measured:
+            counts = np.bincount(codes, minlength=n_classes)
+            total = posterior[0].sum()
+            raw["vc"] = -float(total if self.variant == "paper" else np.log(total))
+            # A block of equal, uniform rows has the least norm that probabilities can have;
+            # one whose rows spread evenly over all corners of the simplex has the largest.
+            least = np.log(np.sqrt(counts / n_classes).sum())
+            most = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
+            absolute["vc"] = float(1.0 - (np.log(total) - least) / (most - least))
+        return raw, absolute
+
+    def _validated(self, X, y="no_validation", *, reset=False):
+        """Rows as an array or a tensor on its device, and labels as an array."""
+        least = 2 if reset else 1
+        if stays_on_device(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            X = check_tensor(X, least)
+            if isinstance(y, str):
+                return X
+            y = validate_data(self, y=label_array(y))
+            check_consistent_length(X, y)
+            return X, y
+        X = to_host(X)
+        check_whole_numbers(X)
+        # Features are looked at for NaN where they are read, chunk by chunk.
+        return validate_data(
+            self,
+            X,
+            label_array(y),
+            dtype=_FLOATS,
+            reset=reset,
+            ensure_min_samples=least,
+            ensure_all_finite=False,
+        )
+
+    def _measure_rows(self, X, y):
+        """Raw and absolute components of the fitted rows (no arguments) or of others."""
+        check_is_fitted(self)
+        if not has_other_rows(X, y):
+            return self._raw, self._absolute
+        X, y = self._validated(X, y)
+        classes = to_host(self.classes_)
+        unknown = np.setdiff1d(y, classes)
+        if len(unknown):
+            raise ValueError(
+                f"y has labels that were not in the fitted y: {unknown[:5].tolist()}. Fit on "
+                f"rows of all classes; the fitted ones are {classes[:5].tolist()}"
+                f"{'...' if len(classes) > 5 else ''}."
+            )
+        return self._measure(X, self._projected(X), np.searchsorted(classes, y))
+
+    def _projected(self, X):
+        """Principal coordinates of validated rows."""
+        H = self._discriminant.basis.project(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = float((H * H).sum())
+        if not np.isfinite(size):
+            check_finite(X)
+        return H
+
+    def _project(self, X, method):
+        """Principal coordinates of rows that are not validated yet, for a public method."""
+        check_is_fitted(self)
+        check_same_namespace(X, self, attribute="explained_variance_ratio_", method=method)
+        return self._projected(self._validated(X))
+
+    def _posterior(self, X, method):
+        """Posterior probability of every class, of rows that are not validated yet."""
+        H = self._project(X, method)
+        return self._discriminant.posterior(H)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.array_api_support = True
+        return tags
+
+
+class CoordinatesMixin(TransformerMixin):
+    """Transforms features to discriminant coordinates."""
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Discriminant coordinates, centred at the mean of the fitted rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_axes)
+            Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
+        """
+        H = self._project(X, "transform")
+        return like_input(H @ beside(self._discriminant.axes, H), X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._discriminant.axes.shape[1]
+
+
+class PosteriorMixin(TransformerMixin):
+    """Transforms features to the posterior of the discriminant."""
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Posterior probability of every class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        P : ndarray of shape (n_samples, n_classes)
+            Probabilities, columns in the order of `classes_`.
+        """
+        return like_input(self._posterior(X, "transform"), X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self._discriminant.centers)
+
+
+class PosteriorClassifierMixin(ClassifierMixin):
+    """Decides by the posterior of the discriminant."""
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Posterior probability of every class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        P : ndarray of shape (n_samples, n_classes)
+            Probabilities, columns in the order of `classes_`.
+        """
+        return like_input(self._posterior(X, "predict_proba"), X)
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Most probable class of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Class labels.
+        """
+        chosen = to_host(self._posterior(X, "predict").argmax(1))
+        return like_input(to_host(self.classes_)[chosen], X)

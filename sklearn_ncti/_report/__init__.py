@@ -1,0 +1,1 @@
+"""A ranking of images as one HTML file."""

@@ -1,0 +1,1 @@
+"""`ModelSelector`: from candidates and images to a ranking."""

@@ -1,0 +1,661 @@
+"""ModelSelector, from a list of candidates to the best one."""
+
+import os
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, check_memory
+
+from .._ncti.base import BaseNCTI
+from .._ranking.ranking import check_baseline, rank_records
+from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
+from .._scoring.normalization import NORMALIZATIONS, check_weights
+from .._scoring.scoring import check_labels, check_scorers, component_names, score_features
+from .._utils.sklearn_compat import CallbackSupportMixin
+from ..backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
+from ..backbones._timm import is_wildcard
+from .features import Work, extract, run_candidates
+
+
+def _final_estimator_has(method: str) -> Callable[[Any], bool]:
+    """Whether the selector has a final estimator with `method`."""
+
+    def check(self):
+        getattr(self.final_estimator, method)
+        return True
+
+    return check
+
+
+class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+    """Rank candidate backbones on labelled data, and keep the best one.
+
+    Every candidate turns `X` into features; a scorer measures how near these are to neural
+    collapse; the components are normalised over the candidates and added. Nothing is
+    fine-tuned. Candidates are usually ``timm`` models over images, but any scikit-learn
+    transformer will do.
+
+    A candidate that fails, at whatever step, is ranked last with its error and warned about;
+    the others are ranked. Names are checked before anything is downloaded. Image backbones of
+    one input geometry share their images: each is read, decoded and resized once.
+
+    Read more in the :ref:`User Guide <selection>`.
+
+    Parameters
+    ----------
+    models : list
+        The candidates. Each item is one of
+
+        - the name of a ``timm`` model, such as ``"resnet18.a1_in1k"``,
+          ``"local-dir:folder"`` or ``"hf-hub:owner/name"``;
+        - a wildcard of ``timm`` names with pre-trained weights, such as ``"convnext_t*"``;
+        - a torch module that gives features, see :class:`TorchBackbone`;
+        - a transformer, such as ``TimmBackbone("resnet18", batch_size=8)`` or ``PCA()``;
+        - a pair (name, any of these but a wildcard).
+
+        Items without a name of their own are named after the model or the class.
+
+    scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
+        What scores a feature matrix, as in :func:`rank_features`: the first of a list ranks,
+        the others are shown beside it. None for ``NCTIScorer()``. Of a :class:`TimmBackbone`
+        that gives features, scorers of source-class probabilities (``companions.LEEP`` and
+        ``companions.NCE``) look at the classification head instead, in the same pass. A name
+        whose columns are in `results_` already is refused.
+
+    cv : int, cross-validation splitter or iterable of splits, default=None
+        How rows are held out before they are measured: `cv` of the :class:`NCTIScorer` or
+        component that ranks. The cure for few rows. None leaves the scorer as it is.
+
+    normalization : {"minmax", "zscore", "rank", "absolute"}, default="minmax"
+        How components become comparable before they are added, see :func:`rank_features`.
+
+    weights : dict of str to float, default=None
+        Weight of components in the sum, by name; 1 for those that are not named.
+
+    n_resamples : int, default=0
+        Number of stratified bootstrap resamples, at most 100,000, for confidence intervals of
+        the ranking; see :func:`rank_features`.
+
+    random_state : int, RandomState instance or None, default=None
+        Controls the bootstrap resampling. Pass an int for reproducible output across calls.
+
+    baseline : dict of str to float, default=None
+        A number for candidates by name, such as published accuracies, that the ranking is
+        compared with.
+
+    final_estimator : estimator, default=None
+        Fitted on the features of the best candidate, for `predict`, `predict_proba`,
+        `decision_function` and `score`.
+
+    refit : bool, default=True
+        Whether to fit the best candidate, and the final estimator, on all of `X`.
+
+    n_jobs : int, default=None
+        Candidates that run at the same time, through joblib. None for 1. Image backbones run
+        in threads unless another backend of joblib is chosen, and are spread over the GPUs
+        of the machine in turns.
+
+    error_score : "raise" or float, default=nan
+        What a failed candidate shows as its score; it is ranked last whatever the value.
+        "raise" stops at the first failure.
+
+    memory : str, path or joblib.Memory, default=None
+        The folder where features are kept, so that the next fit extracts only what is
+        missing: after a change of the list, or where a run was stopped. Features of image
+        backbones are kept by what made them: the weights, what a torch module makes of two
+        fixed images, the preparation, precision and kind of device, and the images. Files are
+        the same while path, size and time of change are. Where the folder is closed, a warning
+        says so, and the fit goes on without it. Name only folders that you trust: those of
+        other candidates are unpickled.
+
+    on_bad_image : {"raise", "skip"}, default="raise"
+        What becomes of an image that image backbones cannot read. "raise" ends the fit and
+        names it; "skip" leaves its row out for all candidates alike, and warns.
+
+    verbose : int, default=0
+        1 writes a line per candidate to standard error; 2 also shows the progress of each
+        ``timm`` model given by name.
+
+    Attributes
+    ----------
+    ranking_ : Ranking
+        The candidates, best first. Its `notes` say what a reader must know, for example that
+        the rows are few.
+
+    results_ : dict of str to ndarray of shape (n_candidates,)
+        In the manner of ``cv_results_``, in the order of the candidates: `model`, `rank`,
+        `score`, `seli`, `ncc`, `vc`, `normalized_seli`, `normalized_ncc`, `normalized_vc`,
+        `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and `error`
+        (empty where there was none). Of image backbones also `images_per_second`,
+        `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
+        network), NaN for features that were kept; `n_parameters`, and the `license` of the
+        weights as timm states it, empty where it does not. With `n_resamples` also
+        `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
+        normalisation holds the score in at least half of the resamples),
+        `best_probability` and `group`.
+
+    best_index_ : int
+        Position of the best candidate in `results_`.
+
+    best_name_ : str
+        Name of the best candidate.
+
+    best_score_ : float
+        Its score; larger is better.
+
+    best_model_ : estimator
+        The best candidate, fitted; with a final estimator, the fitted pipeline of both. Only
+        with ``refit=True``.
+
+    n_skipped_images_ : int
+        Images that could not be read and were left out.
+
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+
+    n_features_in_ : int
+        Number of features seen in `fit`, where the best candidate takes a feature matrix.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where it has seen names.
+
+    See Also
+    --------
+    rank_features : Rank feature matrices that are there already.
+    TimmBackbone : Features of a timm model, with parameters for device and batches.
+
+    Examples
+    --------
+    Candidates need not be networks. Here two ways to reduce a feature matrix are compared:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.random_projection import GaussianRandomProjection
+    >>> from sklearn_ncti import ModelSelector
+    >>> X, y = load_digits(return_X_y=True)
+    >>> selector = ModelSelector(
+    ...     [
+    ...         ("pca", PCA(n_components=16)),
+    ...         ("random", GaussianRandomProjection(n_components=16, random_state=0)),
+    ...     ],
+    ...     final_estimator=LogisticRegression(max_iter=1000),
+    ... ).fit(X, y)
+    >>> selector.best_name_
+    'pca'
+    >>> selector.predict(X[:3])
+    array([0, 1, 2])
+    """
+
+    _parameter_constraints: dict = {
+        "models": [list, tuple],
+        "scorer": [HasMethods(["fit", "score"]), list, tuple, None],
+        "cv": ["cv_object"],
+        "normalization": [StrOptions(set(NORMALIZATIONS))],
+        "weights": [Mapping, None],
+        "n_resamples": [Interval(Integral, 0, MAX_RESAMPLES, closed="both")],
+        "random_state": ["random_state"],
+        "baseline": [Mapping, None],
+        "final_estimator": [HasMethods(["fit"]), None],
+        "refit": ["boolean"],
+        "n_jobs": [Integral, None],
+        "error_score": [StrOptions({"raise"}), Real],
+        "memory": [str, Path, HasMethods(["cache"]), None],
+        "on_bad_image": [StrOptions({"raise", "skip"})],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        models: Sequence[Any],
+        *,
+        scorer: Any = None,
+        cv: Any = None,
+        normalization: str = "minmax",
+        weights: Mapping[str, float] | None = None,
+        n_resamples: int = 0,
+        random_state: Any = None,
+        baseline: Mapping[str, float] | None = None,
+        final_estimator: Any = None,
+        refit: bool = True,
+        n_jobs: int | None = None,
+        error_score: str | float = np.nan,
+        memory: Any = None,
+        on_bad_image: str = "raise",
+        verbose: int = 0,
+    ):
+        self.models = models
+        self.scorer = scorer
+        self.cv = cv
+        self.normalization = normalization
+        self.weights = weights
+        self.n_resamples = n_resamples
+        self.random_state = random_state
+        self.baseline = baseline
+        self.final_estimator = final_estimator
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.error_score = error_score
+        self.memory = memory
+        self.on_bad_image = on_bad_image
+        self.verbose = verbose
+
+    # The names of the pairs are known without looking anything up, so theirs are the
+    # parameters that can be reached, as in FeatureUnion.
+    def _named(self) -> dict[str, Any]:
+        if not isinstance(self.models, list | tuple):
+            return {}
+        return {item[0]: item[1] for item in self.models if _is_pair(item)}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of the selector, and with `deep` of the candidates given as pairs.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include ``name`` and ``name__parameter`` of every (name, estimator)
+            pair in `models`.
+
+        Returns
+        -------
+        params : dict of str to object
+            Values by parameter name.
+        """
+        params = super().get_params(deep=deep)
+        if deep:
+            for name, candidate in self._named().items():
+                params[name] = candidate
+                if hasattr(candidate, "get_params"):
+                    values = candidate.get_params(deep=True)
+                    params |= {f"{name}__{key}": value for key, value in values.items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the selector or of candidates, as `get_params` names them.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name. The name of a pair replaces that candidate.
+
+        Returns
+        -------
+        self : ModelSelector
+            The selector itself.
+        """
+        if "models" in params:
+            self.models = params.pop("models")
+        replaced = {name: params.pop(name) for name in self._named() if name in params}
+        if replaced:
+            self.models = [
+                (item[0], replaced.get(item[0], item[1])) if _is_pair(item) else item
+                for item in self.models
+            ]
+        return super().set_params(**params)
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: ArrayLike) -> Self:
+        """Extract, score and rank; then fit the best candidate.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            What every candidate takes: images as a sequence of paths or an array, or a
+            feature matrix for ordinary transformers.
+
+        y : array-like of shape (n_samples,)
+            Class of each row.
+
+        Returns
+        -------
+        self : ModelSelector
+            The fitted selector.
+
+        Raises
+        ------
+        ValueError
+            If there are no candidates, two have one name, a name is unknown, `y` is no
+            vector of at least two classes or has another length than `X`, if an image
+            cannot be read, or if all candidates fail.
+
+        TypeError
+            If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
+        """
+        if y is None:
+            raise ValueError("ModelSelector requires y to be passed, but the target y is None.")
+        y = check_labels(y)
+        check_consistent_length(X, y)
+        candidates = self._candidates()
+        scorer, others = check_scorers(self.scorer)
+        scorer = _held_out(scorer, self.cv)
+        check_weights(self.weights, component_names(scorer))
+        baseline = check_baseline(self.baseline, [name for name, _ in candidates])
+        resampling = check_resampling(self.n_resamples, self.random_state, scorer, y)
+        memory = _memory(self.memory)
+
+        score = partial(score_features, scorer=scorer, others=others, resampling=resampling)
+        work = Work(X, y, candidates, score, memory, self.on_bad_image)
+
+        context = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        # All contexts are made before the parallel loop, which pickles what it is given.
+        contexts = [context.subcontext(task_name=f"score-{name}") for name, _ in candidates]
+        records, work = run_candidates(self, candidates, work, contexts)
+        self.ranking_ = rank_records(
+            records,
+            normalization=self.normalization,
+            weights=self.weights,
+            baseline=baseline,
+            error_score=np.nan if self.error_score == "raise" else self.error_score,
+        )
+        self.results_ = self.ranking_.results
+        self.classes_ = np.unique(work.y_kept)
+        self.n_skipped_images_ = len(work.y) - len(work.y_kept)
+        self.best_index_ = self.ranking_.best_index
+        self.best_name_ = self.ranking_.best
+        self.best_score_ = float(self.results_["score"][self.best_index_])
+        self.__dict__.pop("best_model_", None)
+        if self.refit:
+            subcontext = context.subcontext(task_name="refit-best-model")
+            subcontext.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            self._refit(candidates[self.best_index_][1], work)
+            subcontext.call_on_fit_task_end(estimator=self, X=X, y=y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _candidates(self) -> list[tuple[str, Any]]:
+        """Return (name, transformer) of every candidate; all names checked, none fitted."""
+        if not self.models:
+            raise ValueError("models is empty: at least 1 candidate is needed.")
+        # (name, transformer, whether somebody chose the name)
+        found: list[tuple[str, Any, bool]] = []
+        from_wildcards: set[str] = set()
+        for item in self.models:
+            if isinstance(item, str) and is_wildcard(item):
+                known = {name for name, _, _ in found}
+                names = [name for name in expand_model_names([item]) if name not in known]
+                from_wildcards.update(names)
+                found += [(name, self._as_transformer(name), True) for name in names]
+            elif isinstance(item, str) and item in from_wildcards:
+                continue
+            elif _is_pair(item):
+                found.append((item[0], self._as_transformer(item[1]), True))
+            else:
+                transformer = self._as_transformer(item)
+                chosen = isinstance(transformer, TimmBackbone)
+                found.append((_default_name(transformer), transformer, chosen))
+
+        # Names that nobody chose are told apart by a number, as make_pipeline does; one that
+        # somebody chose must be unique.
+        total = Counter(name for name, _, chosen in found if not chosen)
+        seen: Counter[str] = Counter()
+        candidates = []
+        for name, transformer, chosen in found:
+            seen[name] += not chosen
+            numbered = not chosen and total[name] > 1
+            candidates.append((f"{name}-{seen[name]}" if numbered else name, transformer))
+        repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
+        if repeated:
+            raise ValueError(
+                f"models has more than one candidate named {repeated}; give each a name of "
+                "its own with a (name, model) pair."
+            )
+        own = self.get_params(deep=False)
+        reserved = [name for name in self._named() if "__" in name or name in own]
+        if reserved:
+            raise ValueError(
+                f"models has the names {reserved}, which contain '__' or are parameters of "
+                "ModelSelector; choose others, so that set_params can tell them apart."
+            )
+        return candidates
+
+    def _as_transformer(self, model):
+        """Turn whatever stands for a candidate into a transformer."""
+        if isinstance(model, str):
+            model = TimmBackbone(model, verbose=max(0, int(self.verbose) - 1))
+        elif _is_torch_module(model):
+            model = TorchBackbone(model)
+        if isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "transform")):
+            raise TypeError(
+                f"models must hold timm names, torch modules, transformers or (name, model) "
+                f"pairs, got {model!r}."
+            )
+        if isinstance(model, TimmBackbone):
+            check_model_name(model.model, model.pretrained)
+        return model
+
+    def _refit(self, candidate, work):
+        """Fit the best candidate on all rows, and on its features the final estimator."""
+        if self.final_estimator is None:
+            self.best_model_ = clone(candidate).fit(*work.own_data())
+            return
+        (features,), y, fitted, _ = extract([clone(candidate)], work)
+        final = clone(self.final_estimator).fit(features, y)
+        self.best_model_ = Pipeline([("model", fitted), ("final_estimator", final)])
+
+    def _best(self):
+        """Return the fitted best candidate, without the final estimator."""
+        check_is_fitted(self, "ranking_")
+        if not self.refit:
+            raise AttributeError(
+                "This ModelSelector was made with refit=False and has no fitted best model; "
+                "set refit=True, or fit the candidate named best_name_ yourself."
+            )
+        return self.best_model_ if self.final_estimator is None else self.best_model_[0]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features that the best candidate gives.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out)
+            The features.
+        """
+        return self._best().transform(X)
+
+    @available_if(_final_estimator_has("predict"))
+    def predict(self, X: Any) -> np.ndarray:
+        """Prediction of the final estimator on the features of the best candidate.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Predicted labels.
+        """
+        self._best()
+        return self.best_model_.predict(X)
+
+    @available_if(_final_estimator_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities of the final estimator.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        Returns
+        -------
+        P : ndarray of shape (n_samples, n_classes)
+            Probabilities.
+        """
+        self._best()
+        return self.best_model_.predict_proba(X)
+
+    @available_if(_final_estimator_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Decision function of the final estimator.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Confidence scores.
+        """
+        self._best()
+        return self.best_model_.decision_function(X)
+
+    @available_if(_final_estimator_has("score"))
+    def score(self, X: Any, y: ArrayLike) -> float:
+        """Score of the final estimator, such as its accuracy.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        y : array-like of shape (n_samples,)
+            True labels.
+
+        Returns
+        -------
+        score : float
+            What ``final_estimator.score`` gives.
+        """
+        self._best()
+        return self.best_model_.score(X, y)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Names of the features that `transform` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Passed to the best candidate.
+
+        Returns
+        -------
+        names : ndarray of str
+            The names.
+        """
+        return self._best().get_feature_names_out(input_features)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features seen in `fit`."""
+        return self.best_model_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Names of the features seen in `fit`."""
+        return self.best_model_.feature_names_in_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "ranking_")
+
+    # scikit-learn has two ways to a notebook and makes the diagram anew in each.
+    def _repr_html_inner(self):
+        bundle = self._repr_mimebundle_()
+        return bundle["text/html"]
+
+    def _get_params_html(self, deep=True, **kwargs):
+        # scikit-learn looks for the names of parameters with regular expressions, and names of
+        # candidates need not be valid ones.
+        return super()._get_params_html(deep=False, **kwargs)
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle and hasattr(self, "ranking_"):
+            bundle["text/html"] += self.ranking_._repr_html_()
+        return bundle
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        # A candidate that cannot take the input is ranked last, so one that can is enough.
+        items = self.models if isinstance(self.models, list | tuple) else []
+        models = [item[1] if _is_pair(item) else item for item in items]
+        inputs = [get_tags(m).input_tags for m in models if hasattr(m, "__sklearn_tags__")]
+        tags.input_tags.sparse = any(tag.sparse for tag in inputs)
+        tags.input_tags.two_d_array = any(tag.two_d_array for tag in inputs)
+        tags.input_tags.three_d_array = len(inputs) < len(models) or any(
+            tag.three_d_array for tag in inputs
+        )
+        if self.final_estimator is not None:
+            final = get_tags(self.final_estimator)
+            tags.estimator_type = final.estimator_type
+            tags.classifier_tags = final.classifier_tags
+            tags.regressor_tags = final.regressor_tags
+        return tags
+
+
+def _is_pair(item) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _held_out(scorer, cv):
+    """Return `scorer` so that it measures rows held out by `cv`, as it is for None."""
+    if cv is None:
+        return scorer
+    if not isinstance(scorer, BaseNCTI):
+        raise ValueError(
+            f"cv={cv!r} needs NCTIScorer or one of its components as the scorer that ranks, got "
+            f"{scorer!r}. Use cv=None."
+        )
+    return clone(scorer).set_params(cv=cv)
+
+
+def _memory(memory):
+    """Return the joblib.Memory for a folder; one that keeps nothing if the folder is closed."""
+    # scikit-learn takes no path for a folder, only its name.
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
+    try:
+        return check_memory(memory)
+    except PermissionError as exc:
+        warnings.warn(
+            f"memory={memory!r} is closed to joblib ({exc}): candidates that are no backbones run "
+            "without it.",
+            UserWarning,
+            stacklevel=4,
+        )
+        nothing = joblib.Memory(None, verbose=0)
+        # Where features of backbones may be read all the same.
+        nothing.location = memory
+        return nothing
+
+
+def _is_torch_module(model) -> bool:
+    # A module can only have been made where torch is imported already.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def _default_name(transformer) -> str:
+    """Name of a candidate that was given without one."""
+    if isinstance(transformer, TimmBackbone):
+        return transformer.model
+    named = transformer
+    if isinstance(transformer, TorchBackbone):
+        named = transformer.module
+        if isinstance(named, str | os.PathLike):
+            return os.fspath(named)
+    return getattr(named, "__name__", type(named).__name__).lower()

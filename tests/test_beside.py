@@ -15,10 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, rank_features
+from sklearn_ncti._linalg import pca
 from sklearn_ncti._linalg.moments import raw_moments
-from sklearn_ncti._ncti import discriminant as _discriminant
-from sklearn_ncti._ncti.discriminant import principal_basis, shared_moments
-from sklearn_ncti._scoring.scoring import check_scorers
+from sklearn_ncti._linalg.pca import principal_basis, shared_moments
+from sklearn_ncti._scoring.scorers import check_scorers
 from sklearn_ncti.companions import GBC, LEEP, NLEEP, SFDA, FaCe, HScore, LogME, TransRate
 
 
@@ -256,17 +256,17 @@ def test_scorers_beside_the_first_share_its_moments(monkeypatch, shape):
         for other in others
     }
     taken, found = [], []
-    for name in ("raw_moments", "row_products", "_basis_of_scatter"):
-        function = getattr(_discriminant, name)
+    for name in ("raw_moments", "row_products", "basis_of_scatter"):
+        function = getattr(pca, name)
 
         def noting(*args, function=function, name=name):
-            if name == "_basis_of_scatter":
+            if name == "basis_of_scatter":
                 found.append(args[3])
             else:
                 taken.append(name)
             return function(*args)
 
-        monkeypatch.setattr(_discriminant, name, noting)
+        monkeypatch.setattr(pca, name, noting)
     results = rank_features(features, y, scorer=[first, *others]).results
     # Once for a candidate; the leading components first, then all, and never again.
     assert len(taken) == 2
@@ -287,11 +287,11 @@ def test_what_is_kept_of_two_arrays_is_not_mixed(monkeypatch):
     expected = [principal_basis(X, 8).variances for X in (first, second)]
 
     def interrupted(*args):
-        monkeypatch.setattr(_discriminant, "raw_moments", raw_moments)
+        monkeypatch.setattr(pca, "raw_moments", raw_moments)
         principal_basis(second, 8)
         return raw_moments(*args)
 
-    monkeypatch.setattr(_discriminant, "raw_moments", interrupted)
+    monkeypatch.setattr(pca, "raw_moments", interrupted)
     with shared_moments():
         for X, variances in zip((first, second), expected, strict=True):
             np.testing.assert_allclose(principal_basis(X, 8).variances, variances)

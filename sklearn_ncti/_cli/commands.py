@@ -21,7 +21,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .._ncti.scorer import NCTIScorer
-from .._ranking.ranking import Ranking, check_baseline, rank_features
+from .._ranking.rank_features import check_baseline, rank_features
+from .._ranking.ranking import Ranking
+from .._ranking.table import as_text
 from .._scoring.bootstrap import MAX_RESAMPLES
 from .._scoring.normalization import NORMALIZATIONS
 from .._selection.selector import ModelSelector
@@ -447,7 +449,7 @@ def _demo(args) -> tuple[Ranking, dict[str, Any], str]:
     column = {name: f"{accuracies[name]:.1f} +- {deviations[name]:.1f}" for name in accuracies}
     text = "\n".join(
         [
-            ranking._text({"fine-tuned %": column}),
+            as_text(ranking, {"fine-tuned %": column}),
             f"agreement with fine-tuning: weighted Kendall tau "
             f"{agreement['weighted_kendall_tau']:.2f}, Kendall tau "
             f"{agreement['kendall_tau']:.2f}; regret {agreement['regret_at_1']:.1f} points for "

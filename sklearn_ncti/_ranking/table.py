@@ -3,13 +3,14 @@
 import html
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from .._ncti.discriminant import SHRINKAGE_FLOOR
 from .._scoring.bootstrap import LEVEL
 from .._utils.terminal import printable
+from .results import RankingResults
+from .robustness import leave_one_out, scorer_agreement
 
 # Columns of text that a table with more than the plain columns should fit into.
 _WIDTH = 100
@@ -21,7 +22,9 @@ _NAMED = 3
 _MARK = None
 
 
-def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def as_text(
+    ranking: RankingResults, extra_columns: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
     """Return a ranking as aligned text.
 
     Parameters
@@ -29,7 +32,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
     ranking : Ranking
         The ranking.
 
-    beside : dict of str to dict of str to str, default=None
+    extra_columns : dict of str to dict of str to str, default=None
         Further columns, ``{header: {name: text}}``.
 
     Returns
@@ -37,7 +40,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
     text : str
         The table, best candidate first, and below it what there is to say about it.
     """
-    header, rows = _table(ranking, beside or {})
+    header, rows = _table(ranking, extra_columns or {})
     cells = [row for row in [header, *rows] if row is not _MARK]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     whole = sum(widths) + 2 * (len(widths) - 1)
@@ -54,7 +57,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
     return "\n".join([*lines, *(line for note in notes(ranking) for line in _wrapped(note))])
 
 
-def as_html(ranking: Any) -> str:
+def as_html(ranking: RankingResults) -> str:
     """Return a ranking as an HTML table, and below it what there is to say about it."""
     header, rows = _table(ranking, {})
 
@@ -68,7 +71,7 @@ def as_html(ranking: Any) -> str:
     return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
 
 
-def _table(ranking, beside):
+def _table(ranking, extra_columns):
     """Header and rows, best first, with marks between groups."""
     results, components = ranking.results, list(ranking.weights)
     models = results["model"]
@@ -86,7 +89,7 @@ def _table(ranking, beside):
     normalized = {name: _numbers(results[f"normalized_{name}"]) for name in components}
     raw = {f"raw {name}": _numbers(results[name]) for name in components}
     further = {name: _with_ranks(results, name) for name in ranking.scorers}
-    further |= {name: [texts.get(m, "-") for m in models] for name, texts in beside.items()}
+    further |= {name: [texts.get(m, "-") for m in models] for name, texts in extra_columns.items()}
     # What was asked for stays; the parts of the score, which `results` has, make room.
     for parts in (normalized | raw, normalized, {}):
         shown = columns | parts | further
@@ -95,7 +98,7 @@ def _table(ranking, beside):
             break
 
     rows, above = [], None
-    for i in ranking._order:
+    for i in ranking.order:
         group = results["group"][i] if ranking.resamples is not None else None
         if above is not None and group != above:
             rows.append(_MARK)
@@ -118,7 +121,7 @@ def _with_ranks(results, name) -> list[str]:
     ]
 
 
-def notes(ranking: Any) -> list[str]:
+def notes(ranking: RankingResults) -> list[str]:
     """Return what there is to say below the table of a ranking, one paragraph each."""
     found = []
     if ranking.weights:
@@ -130,7 +133,7 @@ def notes(ranking: Any) -> list[str]:
     if ranking.scorers:
         found += _of_scorers(ranking)
     results = ranking.results
-    for i in ranking._order:
+    for i in ranking.order:
         if results["error"][i]:
             error = results["error"][i].partition("\n")[0]
             found.append(f"failed: {results['model'][i]}: {error}")
@@ -197,7 +200,7 @@ def _of_the_pool(ranking) -> list[str]:
     if not ranking.weights or ranking.normalization == "absolute":
         return []
     notes = []
-    without = ranking.leave_one_out()
+    without = leave_one_out(ranking)
     turned = [
         f"without {left_out!r}, {best!r} comes before {was!r}"
         for left_out, best, was, changes in zip(
@@ -225,7 +228,7 @@ def _of_the_pool(ranking) -> list[str]:
 
 def _of_scorers(ranking) -> list[str]:
     results = ranking.results
-    agreement = ranking.scorer_agreement()
+    agreement = scorer_agreement(ranking)
     pairs = [
         f"{a} and {b} {tau:.2f}"
         for a, b, tau in zip(

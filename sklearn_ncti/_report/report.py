@@ -224,7 +224,7 @@ def _ranking_part(ranking) -> list[str]:
             f'<button type="button" title="{_escaped(meaning)}">{_escaped(header)}</button></th>'
         )
     rows = []
-    for i in ranking._order:
+    for i in ranking.order:
         failed = ranking.results["error"][i] != ""
         cells = [
             _cell(ranking.results[name][i], style, failed and name == "score")
@@ -291,7 +291,7 @@ def _svg(display, kind) -> str:
 
 
 def _errors_part(ranking) -> list[str]:
-    errors = [(i, ranking.results["error"][i]) for i in ranking._order]
+    errors = [(i, ranking.results["error"][i]) for i in ranking.order]
     rows = [
         f'<tr><td class="word">{_escaped(ranking.results["model"][i])}</td>'
         f'<td class="word"><pre>{_escaped(error, keep=chr(10))}</pre></td></tr>'

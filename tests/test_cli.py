@@ -262,7 +262,7 @@ def test_a_file_that_appears_during_the_work_is_not_overwritten(
         mine.write_text("precious")
         return rank_features(*args, **kwargs)
 
-    monkeypatch.setattr("sklearn_ncti._cli.rank_features", slow)
+    monkeypatch.setattr("sklearn_ncti._cli.commands.rank_features", slow)
     status, out, err = run(capsys, "score", *files, "--json", str(mine))
     assert status == 1
     assert "File exists" in err
@@ -658,7 +658,7 @@ def image_folder(tmp_path, monkeypatch):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("precious")
-    monkeypatch.setattr("sklearn_ncti._cli.expand_model_names", list)
+    monkeypatch.setattr("sklearn_ncti._cli.commands.expand_model_names", list)
     return tmp_path / "images"
 
 
@@ -713,7 +713,7 @@ def test_an_unexpected_failure_is_one_line(capsys, files, monkeypatch):
     def fail(*args, **kwargs):
         raise ZeroDivisionError("by\n\x1b[31mzero")
 
-    monkeypatch.setattr("sklearn_ncti._cli.rank_features", fail)
+    monkeypatch.setattr("sklearn_ncti._cli.commands.rank_features", fail)
     status, out, err = run(capsys, "score", *files)
     assert (status, out) == (1, "")
     assert err == (

@@ -6,7 +6,7 @@ import io
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
+from importlib import metadata, resources
 from typing import Any
 
 import numpy as np
@@ -58,68 +58,6 @@ _CITATION = """\
   year      = {2023},
   pages     = {5549--5558}
 }"""
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #d0d4d9; --soft: #f3f5f7; --faint: #59636e; }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #3d444d; --soft: #1b2129; --faint: #9aa4af; }
-  body { background: #0e1116; color: #e6e9ed; }
-}
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; padding: 1rem; }
-h1 { font-size: 1.5rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
-p { margin: 0.5rem 0; overflow-wrap: anywhere; }
-.faint { color: var(--faint); }
-.box { border: 1px solid var(--line); border-radius: 6px; overflow: auto; max-height: 40rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap; }
-th { background: var(--soft); position: sticky; top: 0; }
-tbody tr + tr > * { border-top: 1px solid var(--line); }
-th.word, td.word { text-align: left; }
-td.word { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
-th button { all: unset; cursor: pointer; }
-th button:focus-visible { outline: 2px solid; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; }
-th[aria-sort=descending] button::after { content: " \\25BC"; }
-td.failed { color: var(--faint); font-style: italic; }
-figure { margin: 0.5rem 0; background: white; color: black; }
-figure.box { padding: 0.5rem; max-height: none; }
-figure svg { display: block; min-width: 34rem; width: 100%; max-width: 60rem; height: auto; }
-figcaption { font-size: 0.9rem; }
-.examples img { height: 4.5rem; width: auto; margin-right: 0.25rem; vertical-align: middle; }
-pre { background: var(--soft); padding: 0.75rem; overflow: auto; margin: 0.5rem 0; }
-details { margin: 0.5rem 0; }
-dt { font-weight: 600; float: left; clear: left; margin-right: 0.75rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-@media print { .box { max-height: none; overflow: visible; } }
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  for (const head of heads) {
-    head.querySelector("button").addEventListener("click", () => {
-      const now = head.getAttribute("aria-sort");
-      const up = now ? now === "descending" : head.dataset.first === "ascending";
-      const rows = [...table.tBodies[0].rows];
-      const key = (row) => row.cells[head.cellIndex].dataset.key;
-      rows.sort((a, b) => {
-        const [x, y] = [key(a), key(b)];
-        if (x === y) return 0;
-        if (x === "") return 1;
-        if (y === "") return -1;
-        const numbers = head.dataset.kind === "number";
-        const order = numbers ? Number(x) - Number(y) : x < y ? -1 : 1;
-        return up ? order : -order;
-      });
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      table.tBodies[0].append(...rows);
-    });
-  }
-}
-"""
 
 
 def ranking_report(
@@ -190,9 +128,9 @@ def ranking_report(
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>Ranking: {_escaped(ranking.best)}</title>",
-            f"<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<style>\n{_asset('style.css')}</style>\n</head>\n<body>",
             *parts,
-            f"<script>{_SCRIPT}</script>\n</body>\n</html>\n",
+            f"<script>\n{_asset('sort.js')}</script>\n</body>\n</html>\n",
         ]
     )
 
@@ -375,3 +313,8 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found | {"platform": platform.platform()}
+
+
+def _asset(name: str) -> str:
+    """Return the text of a file of this folder."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

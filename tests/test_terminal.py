@@ -11,7 +11,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ncti import ModelSelector, rank_features
-from sklearn_ncti._utils.terminal import encodable, printable, say, settle
+from sklearn_ncti._utils.terminal import encodable, flush_or_discard, printable, say
 from sklearn_ncti.backbones import _progress
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\x7f\x9b1m\u202eabc\u2066\r\n\udcff"
@@ -127,7 +127,7 @@ def test_settled_streams_close_in_peace():
         pytest.skip("this system has no device that is always full")
     stream = open("/dev/full", "w")  # noqa: SIM115
     stream.write("left in the buffer")
-    settle(stream)
+    flush_or_discard(stream)
     stream.close()
-    settle(stream)
-    settle(None)
+    flush_or_discard(stream)
+    flush_or_discard(None)

@@ -20,7 +20,7 @@ import numpy as np
 from .._ncti.scorer import NCTIScorer
 from .._ranking.ranking import rank_features
 from .._selection.selector import ModelSelector
-from .._utils.terminal import printable, say, settle, write_to
+from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
 from .inputs import UsageError, check_rows, load_candidates, read_baseline, weight_files
@@ -72,8 +72,8 @@ def _usable_streams() -> Iterator[None]:
             with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stderr(nothing):
                 yield
     finally:
-        settle(sys.stdout)
-        settle(sys.stderr)
+        flush_or_discard(sys.stdout)
+        flush_or_discard(sys.stderr)
 
 
 def _run(options: Options) -> int:

@@ -157,13 +157,16 @@ def test_too_few_resamples_are_one_warning(capsys, files):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resamples", "0"], "argument --resamples: '0' is no whole number from 1 to"),
-        (["--resamples", "some"], "argument --resamples: 'some' is no whole number from 1 to"),
-        (["--resamples", "100001"], "'100001' is no whole number from 1 to 100000"),
-        (["--cv", "1"], "argument --cv: '1' is no whole number of at least 2"),
+        (["--resamples", "0"], "argument --resamples: '0' is not a whole number from 1 to"),
+        (["--resamples", "some"], "argument --resamples: 'some' is not a whole number from 1 to"),
+        (["--resamples", "100001"], "'100001' is not a whole number from 1 to 100000"),
+        (["--cv", "1"], "argument --cv: '1' is not a whole number of at least 2"),
         (["--cv", "700"], "--cv 700 needs a class of at least 700 rows, but the largest, "),
         (["--resamples", "50", "--cv", "5"], "--resamples 50 and --cv 5 exclude each other"),
-        (["--random-state", "-1"], "--random-state: '-1' is no whole number from 0 to 4294967295"),
+        (
+            ["--random-state", "-1"],
+            "--random-state: '-1' is not a whole number from 0 to 4294967295",
+        ),
     ],
     ids=" ".join,
 )
@@ -188,11 +191,11 @@ def test_a_class_of_one_row_is_refused(capsys, tmp_path, option):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is no JSON file that can be read: "),
-        ("wide: 1", "is no JSON file that can be read: "),
-        ("[1, 2]", "holds no object; it must be one JSON object of model to number"),
+        (None, "is not a readable JSON file: "),
+        ("wide: 1", "is not a readable JSON file: "),
+        ("[1, 2]", "is not a JSON object; it must be a JSON object from model name"),
         ("{}", "baseline is empty"),
-        ('{"wide": "69.8"}', "has '69.8' for 'wide'; it must be one JSON object"),
+        ('{"wide": "69.8"}', "has '69.8' for 'wide'; it must be a JSON object"),
         ('{"wide": true}', "has True for 'wide'; it must be"),
         ('{"wide": NaN}', "baseline['wide'] is nan; it must be a finite number"),
         ('{"wide": 1, "wide": 2}', "has ['wide'] more than once"),
@@ -395,7 +398,10 @@ def test_a_table_that_cannot_be_printed(capsys, files, tmp_path, monkeypatch, ki
     else:
         # Nobody asked for the end of the table: it is shown where there is room.
         assert plain in err
-        assert "failed: the table went here, as standard output cannot be written: " in err
+        assert (
+            "failed: the table is on standard error because standard output cannot be written: "
+            in err
+        )
 
 
 @pytest.mark.parametrize("kind", ["pipe", "full", "closed"])
@@ -539,14 +545,14 @@ def test_two_outputs_are_never_one_file(capsys, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, _, err = run(capsys, "score", *files, "--json", "./r", "--csv", str(tmp_path / "r"))
     assert status == 2
-    assert f"--json r and --csv {tmp_path / 'r'} are one file; name another" in err
+    assert f"--json r and --csv {tmp_path / 'r'} are the same file; name another" in err
     (tmp_path / "one").write_text("precious")
     os.link("one", "two")
     os.symlink("one", "three")
     for other in ("two", "three"):
         status, _, err = run(capsys, "score", *files, "--json", "one", "--csv", other, "--force")
         assert (status, (tmp_path / "one").read_text()) == (2, "precious")
-        assert f"--json one and --csv {other} are one file" in err
+        assert f"--json one and --csv {other} are the same file" in err
 
 
 def test_two_outputs_that_the_disk_takes_for_one(capsys, files, tmp_path, monkeypatch):
@@ -560,7 +566,7 @@ def test_two_outputs_that_the_disk_takes_for_one(capsys, files, tmp_path, monkey
     monkeypatch.setattr(os.path, "lexists", exists)
     status, _, err = run(capsys, "score", *files, "--json", "result", "--csv", "Result")
     assert status == 2
-    assert "--json result and --csv Result are one file; name another" in err
+    assert "--json result and --csv Result are the same file; name another" in err
     assert os.listdir() == []
 
 
@@ -648,7 +654,7 @@ def test_folders_that_cannot_be_written_are_known_before_the_work(
     monkeypatch.setattr("pathlib.Path.open", refuse)
     status, out, err = run(capsys, "score", *files, "--json", str(report))
     assert (status, out) == (2, "")
-    assert f"nothing can be written to the folder of {report}: [Errno 13]" in err
+    assert f"the folder of {report} is not writable: [Errno 13]" in err
 
 
 @pytest.fixture
@@ -668,7 +674,7 @@ def test_caches_that_cannot_be_written(capsys, files, image_folder):
         status, out, err = run(capsys, *argv)
         assert (status, out) == (2, "")
         assert len(err.splitlines()) == 1
-        assert "is no folder that can be written to: " in err
+        assert "is not a writable folder: " in err
 
 
 def test_folders_that_cannot_be_read(capsys, image_folder, monkeypatch):
@@ -703,7 +709,7 @@ def test_a_picture_never_becomes_one_of_the_images(capsys, image_folder):
             capsys, "rank", str(image_folder), "--models", "x", "--plot", str(path)
         )
         assert status == 2
-        assert f"--plot {path} would be one more image in {image_folder}" in err
+        assert f"--plot {path} would become an image in {image_folder}" in err
 
 
 # --- failures that nobody has thought of
@@ -718,7 +724,7 @@ def test_an_unexpected_failure_is_one_line(capsys, files, monkeypatch):
     assert (status, out) == (1, "")
     assert err == (
         r"sklearn-ncti score: failed: unexpected ZeroDivisionError: by\n\x1b[31mzero; please "
-        "report it with its traceback, which is shown where SKLEARN_NCTI_TRACEBACK=1 is set\n"
+        "report it with its traceback, which SKLEARN_NCTI_TRACEBACK=1 in the environment shows\n"
     )
     monkeypatch.setenv("SKLEARN_NCTI_TRACEBACK", "1")
     status, _, err = run(capsys, "score", *files)

@@ -229,7 +229,7 @@ def _demo(options: DemoOptions) -> Outcome:
 def _described(agreement: Mapping[str, float]) -> str:
     """Return how well the ranking agrees with fine-tuning, as one line."""
     return (
-        f"agreement with fine-tuning: weighted Kendall tau "
+        "agreement with fine-tuning: weighted Kendall tau "
         f"{agreement['weighted_kendall_tau']:.2f}, Kendall tau "
         f"{agreement['kendall_tau']:.2f}; regret {agreement['regret_at_1']:.1f} points for "
         f"the first, {agreement['regret_at_3']:.1f} for the best of the first three"
@@ -293,7 +293,7 @@ def _print_table(outcome: Outcome) -> int:
         return 0
     except (OSError, ValueError) as exc:
         say(outcome.text)
-        what = "the table went here, as standard output cannot be written: "
+        what = "the table is on standard error because standard output cannot be written: "
         return _report_failure(outcome.command, exc, what)
     return 0
 
@@ -313,7 +313,7 @@ def _report_failure(command: str, exc: Exception, what: str = "") -> int:
     else:
         reason = (
             f"unexpected {type(exc).__name__}: {exc}; please report it with its traceback, "
-            f"which is shown where {_TRACEBACK}=1 is set"
+            f"which {_TRACEBACK}=1 in the environment shows"
         )
     say(f"sklearn-ncti {command}: failed: {printable(what + reason)}")
     return 1

@@ -50,8 +50,8 @@ def load_candidates(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], np.nd
             labels = y
         elif not np.array_equal(labels, y):
             raise UsageError(
-                f"{path} has other labels than {paths[0]}: candidates must be scored on "
-                "the same rows"
+                f"{path} and {paths[0]} have different labels: all candidates must be scored "
+                "on the same rows"
             )
         name = path.stem if stems[path.stem] == 1 else str(path)
         if name in features:
@@ -71,8 +71,8 @@ def _load_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(f"{path} does not exist") from exc
     except Exception as exc:
         raise UsageError(
-            f"{path} is no .npz file with the arrays 'features' and 'labels' ({exc}); write one "
-            "with numpy.savez(file, features=X, labels=y)"
+            f"{path} is not an .npz file with the arrays 'features' and 'labels' ({exc}); write "
+            "one with numpy.savez(file, features=X, labels=y)"
         ) from exc
     if X.ndim != 2 or y.shape != X.shape[:1]:
         raise UsageError(
@@ -86,8 +86,8 @@ def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
     """Raise a UsageError that names the option if the classes have too few rows for it."""
     if scoring.resamples and scoring.cv:
         raise UsageError(
-            f"--resamples {scoring.resamples} and --cv {scoring.cv} exclude each other: a row "
-            "that is drawn twice would be held out and fitted at once; leave one of them out"
+            f"--resamples {scoring.resamples} and --cv {scoring.cv} exclude each other: copies "
+            "of a resampled row would be both held out and fitted; leave one of the options out"
         )
     if not (scoring.resamples or scoring.cv):
         return
@@ -97,7 +97,7 @@ def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
     if least < 2:
         raise UsageError(
             f"{option} needs at least 2 rows of every class, but {smallest!r} has {least}; add "
-            "rows, or leave that class out"
+            "rows or remove that class"
         )
     if scoring.cv and scoring.cv > most:
         raise UsageError(
@@ -130,7 +130,7 @@ def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] |
     if path is None:
         return None
     option = f"--baseline {path}"
-    wanted = 'it must be one JSON object of model to number, such as {"resnet18": 69.8}'
+    wanted = 'it must be a JSON object from model name to number, such as {"resnet18": 69.8}'
     pairs = _read_pairs(path, option, wanted)
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:
@@ -150,10 +150,10 @@ def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:
         text = path.read_text(encoding="utf-8")
         pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
     except (OSError, ValueError, RecursionError) as exc:
-        raise UsageError(f"{option} is no JSON file that can be read: {exc}") from exc
-    # A list of JSON would look like the pairs of an object.
+        raise UsageError(f"{option} is not a readable JSON file: {exc}") from exc
+    # A JSON array would look like the pairs of an object.
     if not text.lstrip().startswith("{"):
-        raise UsageError(f"{option} holds no object; {wanted}")
+        raise UsageError(f"{option} is not a JSON object; {wanted}")
     return pairs
 
 

@@ -102,7 +102,7 @@ def check_outputs(outputs: Outputs) -> None:
         _check_output(path, force=outputs.force)
     for (a, path), (b, other) in combinations(paths.items(), 2):
         if _are_one(_target(path), _target(other)):
-            raise ValueError(f"--{a} {path} and --{b} {other} are one file; name another")
+            raise ValueError(f"--{a} {path} and --{b} {other} are the same file; name another")
 
 
 def check_not_inputs(outputs: Outputs, inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -118,7 +118,7 @@ def check_no_new_images(outputs: Outputs, folder: str) -> None:
     for option, path in outputs.paths().items():
         if is_image(path.name) and _target(path).is_relative_to(_target(folder)):
             raise ValueError(
-                f"--{option} {path} would be one more image in {folder}; name a file outside of it"
+                f"--{option} {path} would become an image in {folder}; name a file elsewhere"
             )
 
 
@@ -129,7 +129,7 @@ def check_folder(folder: Path) -> None:
         with _temporary(folder):
             pass
     except (OSError, ValueError) as exc:
-        raise ValueError(f"{folder} is no folder that can be written to: {exc}") from exc
+        raise ValueError(f"{folder} is not a writable folder: {exc}") from exc
 
 
 def write_outputs(
@@ -193,7 +193,7 @@ def _check_output(path: Path, *, force: bool) -> None:
         with _temporary(folder):
             pass
     except OSError as exc:
-        raise ValueError(f"nothing can be written to the folder of {path}: {exc}") from exc
+        raise ValueError(f"the folder of {path} is not writable: {exc}") from exc
 
 
 def _target(path: str | os.PathLike[str]) -> Path:

@@ -52,31 +52,34 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = _Parser(
         prog="sklearn-ncti",
-        description="Rank pre-trained backbones on labelled images before fine-tuning any.",
+        description="Rank pre-trained backbones on labelled images before fine-tuning any of "
+        "them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _fill_rank(
         commands.add_parser(
             "rank",
-            help="rank timm models on a folder of class folders",
-            description="Rank timm models on the images in FOLDER/class/*.jpg.",
+            help="rank timm models on a folder of images",
+            description="Rank timm models on the images in FOLDER/CLASS/*.jpg (or another image "
+            "format). The ranking is printed, best model first.",
         )
     )
     _fill_score(
         commands.add_parser(
             "score",
-            help="score or rank features that are there already",
-            description="Score FILE.npz, which holds the arrays 'features' (n, d) and 'labels' "
-            "(n,); several files with the same labels are ranked against each other.",
+            help="score or rank features that were extracted before",
+            description="Score the features of one file, or rank the features of several files "
+            "with the same labels. Each FILE.npz holds the arrays 'features' of shape (n, d) "
+            "and 'labels' of shape (n,).",
         )
     )
     _fill_demo(
         commands.add_parser(
             "demo",
-            help="rank the small models that come with the package",
+            help="rank the small models that are bundled with the package",
             description="Rank the bundled models on handwritten digits, and compare the order "
-            "with what fine-tuning each of them really gave. Needs no network.",
+            "with their accuracies after fine-tuning. Needs no network connection.",
         )
     )
     return parser
@@ -84,31 +87,39 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _fill_rank(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `rank`."""
-    _add_scoring(parser)
-    _add_outputs(parser)
-    parser.add_argument("folder", metavar="FOLDER", help="folder with one sub-folder per class")
+    parser.add_argument("folder", metavar="FOLDER", help="folder with one subfolder per class")
     parser.add_argument(
         "--models",
         nargs="+",
         required=True,
         metavar="NAME",
-        help="timm names, wildcards ('convnext_t*'), local-dir:FOLDER or hf-hub:OWNER/NAME",
-    )
-    parser.add_argument(
-        "--limit-per-class", type=_at_least(1), metavar="N", help="use at most N images of a class"
+        help="models to rank: names of timm models, wildcards in quotes ('convnext_t*'), "
+        "local-dir:FOLDER or hf-hub:OWNER/NAME",
     )
     _add_extraction(parser)
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a report with pictures, as one file"
+    _add_scoring(parser)
+    outputs = _add_outputs(parser)
+    outputs.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a report with pictures as a single HTML file",
     )
     parser.set_defaults(to_options=_rank_options)
 
 
 def _fill_score(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `score`."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE.npz",
+        help="features and labels of one candidate, as saved by numpy.savez(file, features=X, "
+        "labels=y)",
+    )
     _add_scoring(parser)
     _add_outputs(parser)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
     parser.set_defaults(to_options=_score_options)
 
 
@@ -119,106 +130,146 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("sklearn-ncti-demo"),
         metavar="FOLDER",
-        help="where ranking.json and ranking.png go (default: %(default)s)",
+        help="folder for ranking.json and ranking.png (default: %(default)s)",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite these files")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(to_options=_demo_options)
-
-
-def _add_scoring(parser: argparse.ArgumentParser) -> None:
-    """Add the fields of `ScoringOptions`."""
-    parser.add_argument(
-        "--normalization",
-        choices=NORMALIZATIONS,
-        help="how components become comparable (default: minmax, over the candidates)",
-    )
-    parser.add_argument(
-        "--n-components", type=_at_least(1), default=64, metavar="K", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--variant", choices=("released", "paper"), default="released", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--shrinkage",
-        type=_shrinkage,
-        default="adaptive",
-        metavar="T",
-        help="'adaptive', or a number in [0, 1] for all candidates (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--resamples",
-        type=_within(1, MAX_RESAMPLES),
-        default=0,
-        metavar="N",
-        help="number of bootstrap resamples for confidence intervals and groups (default: none)",
-    )
-    parser.add_argument(
-        "--random-state",
-        type=_within(0, np.iinfo(np.uint32).max),
-        default=0,
-        metavar="SEED",
-        help="seed of the resamples (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--cv",
-        type=_at_least(2),
-        metavar="K",
-        help="measure rows that are held out in K folds (default: the fitted rows)",
-    )
-    parser.add_argument(
-        "--baseline",
-        type=Path,
-        metavar="FILE.json",
-        help="show these numbers beside the scores: a JSON object of model to number",
-    )
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Add the fields of `Outputs` that the commands `rank` and `score` share."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ranking (.png, .svg)")
-    parser.add_argument("--force", action="store_true", help="overwrite these files")
 
 
 def _add_extraction(parser: argparse.ArgumentParser) -> None:
     """Add the options of how images become features."""
-    parser.add_argument(
-        "--device", default="auto", help="such as cpu, cuda or cuda:1 (default: %(default)s)"
+    group = parser.add_argument_group("feature extraction")
+    group.add_argument(
+        "--limit-per-class",
+        type=_at_least(1),
+        metavar="N",
+        help="maximum number of images per class (default: all images)",
     )
-    parser.add_argument(
-        "--batch-size", type=_at_least(1), default=64, metavar="N", help="default: %(default)s"
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="device of the networks, such as cpu, cuda or cuda:1 (default: a GPU if available)",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--batch-size",
+        type=_at_least(1),
+        default=64,
+        metavar="N",
+        help="maximum number of images in one forward pass (default: %(default)s)",
+    )
+    group.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="what networks compute in (default: bfloat16 on GPUs that have it)",
+        help="number format of the networks; auto is bfloat16 on GPUs that support it and "
+        "float32 elsewhere (default: %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--workers",
         type=_at_least(1),
         metavar="N",
-        help="threads that read images (default: all CPUs)",
+        help="number of threads that read images (default: one per CPU, at most 8)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--jobs",
         type=_at_least(1),
         default=1,
         metavar="N",
-        help="models that run at the same time, on several GPUs in turns (default: %(default)s)",
+        help="number of models that run at the same time, distributed over the GPUs (default: "
+        "%(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="keep features there, and go on from there where a run was stopped",
+        help="folder that caches features, so that an interrupted run can be resumed",
     )
-    parser.add_argument(
+    group.add_argument(
         "--skip-bad-images",
         action="store_true",
-        help="leave out images that cannot be read, instead of stopping at the first",
+        help="leave out unreadable images (default: stop at the first one)",
     )
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    """Add the fields of `ScoringOptions`."""
+    group = parser.add_argument_group("scoring")
+    _add_measure(group)
+    group.add_argument(
+        "--resamples",
+        type=_within(1, MAX_RESAMPLES),
+        default=0,
+        metavar="N",
+        help="number of bootstrap resamples for confidence intervals, ties and the probability "
+        "of being the best (default: no resampling)",
+    )
+    group.add_argument(
+        "--random-state",
+        type=_within(0, np.iinfo(np.uint32).max),
+        default=0,
+        metavar="SEED",
+        help="seed of the bootstrap resamples (default: %(default)s)",
+    )
+    group.add_argument(
+        "--cv",
+        type=_at_least(2),
+        metavar="K",
+        help="score held-out rows with K-fold cross-validation; recommended for small data sets "
+        "(default: score the fitted rows)",
+    )
+    group.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE.json",
+        help="numbers to show next to the scores, larger is better, such as published "
+        "accuracies: a JSON object that maps model names to numbers",
+    )
+
+
+def _add_measure(group: argparse._ArgumentGroup) -> None:
+    """Add the normalisation and the parameters of the scorer."""
+    group.add_argument(
+        "--normalization",
+        choices=NORMALIZATIONS,
+        help="how the components are made comparable before they are added (default: minmax; "
+        "absolute for a single FILE.npz)",
+    )
+    group.add_argument(
+        "--n-components",
+        type=_at_least(1),
+        default=64,
+        metavar="K",
+        help="number of principal components (default: %(default)s)",
+    )
+    group.add_argument(
+        "--variant",
+        choices=("released", "paper"),
+        default="released",
+        help="formulas of the authors' released code or of the paper (default: %(default)s)",
+    )
+    group.add_argument(
+        "--shrinkage",
+        type=_shrinkage,
+        default="adaptive",
+        metavar="T",
+        help="regularisation of the scatter matrices: 'adaptive', or a number in [0, 1] for all "
+        "candidates (default: %(default)s)",
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the fields of `Outputs` that the commands `rank` and `score` share."""
+    group = parser.add_argument_group("output files")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    group.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
+    group.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw the ranking; the suffix sets the format (.png, .svg, .pdf, ...)",
+    )
+    group.add_argument("--force", action="store_true", help="overwrite existing files")
+    return group
 
 
 def _rank_options(values: Mapping[str, Any]) -> RankOptions:
@@ -255,7 +306,7 @@ def _at_least(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = _whole(text)
         if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
         return value
 
     return parse
@@ -267,7 +318,9 @@ def _within(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = _whole(text)
         if value is None or not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {least} to {most}"
+            )
         return value
 
     return parse

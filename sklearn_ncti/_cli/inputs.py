@@ -130,7 +130,7 @@ def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] |
     if path is None:
         return None
     option = f"--baseline {path}"
-    wanted = 'it must be a JSON object from model name to number, such as {"resnet18": 69.8}'
+    wanted = 'it must map model names to numbers, such as {"resnet18": 69.8}'
     pairs = _read_pairs(path, option, wanted)
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:

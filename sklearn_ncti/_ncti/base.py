@@ -295,8 +295,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         )
 
     def __getstate__(self):
-        state = super().__getstate__()
-        if state.get("_projection") is not None:
+        state = dict(super().__getstate__())
+        if "_projection" in state:
             # Rows of the training data are no part of the fitted estimator.
             state["_projection"] = None
         return state

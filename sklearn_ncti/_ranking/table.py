@@ -3,6 +3,7 @@
 import html
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def as_html(ranking: RankingResults) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes(ranking))
+    foot = "".join(f"<p>{html.escape(note.text)}</p>" for note in notes(ranking))
     return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
 
 
@@ -121,30 +122,53 @@ def _with_ranks(results, name) -> list[str]:
     ]
 
 
-def notes(ranking: RankingResults) -> list[str]:
-    """Return what there is to say below the table of a ranking, one paragraph each."""
+@dataclass(frozen=True)
+class Note:
+    """A paragraph below the table of a ranking.
+
+    Attributes
+    ----------
+    text : str
+        The paragraph, without characters that steer a terminal.
+
+    is_whole : bool
+        Whether it stays on one line, so that it can be searched for.
+
+    is_failure : bool
+        Whether it is about a candidate that failed.
+    """
+
+    text: str
+    is_whole: bool = False
+    is_failure: bool = False
+
+
+def notes(ranking: RankingResults) -> list[Note]:
+    """Return the paragraphs below the table of a ranking."""
     found = []
-    if ranking.weights:
-        found.append(_formula(ranking))
     if ranking.resamples is not None:
         found += _of_resamples(ranking)
     found += ranking.notes
-    found += _of_the_pool(ranking)
+    found += _pool_notes(ranking)
     if ranking.scorers:
         found += _of_scorers(ranking)
     results = ranking.results
-    for i in ranking.order:
-        if results["error"][i]:
-            error = results["error"][i].partition("\n")[0]
-            found.append(f"failed: {results['model'][i]}: {error}")
-    return [printable(note) for note in found]
+    failures = [
+        f"failed: {results['model'][i]}: {results['error'][i].partition(chr(10))[0]}"
+        for i in ranking.order
+        if results["error"][i]
+    ]
+    return [
+        *([Note(printable(_formula(ranking)), is_whole=True)] if ranking.weights else []),
+        *(Note(printable(text)) for text in found),
+        *(Note(printable(text), is_whole=True, is_failure=True) for text in failures),
+    ]
 
 
-def _wrapped(note) -> list[str]:
-    # Sentences of a note are wrapped; messages of errors stay whole, so that they can be found.
-    if note.startswith(("failed: ", "score = ")):
-        return [note]
-    return textwrap.wrap(note, _WIDTH, subsequent_indent="  ", break_long_words=False)
+def _wrapped(note: Note) -> list[str]:
+    if note.is_whole:
+        return [note.text]
+    return textwrap.wrap(note.text, _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
 def _formula(ranking) -> str:
@@ -195,7 +219,7 @@ def _span(low, high) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
-def _of_the_pool(ranking) -> list[str]:
+def _pool_notes(ranking) -> list[str]:
     """Say what the order owes to single candidates, and to the scale of features."""
     if not ranking.weights or ranking.normalization == "absolute":
         return []

@@ -53,18 +53,23 @@ COLUMNS = {
             "score",
             "score",
             ".3f",
-            "sum of the components after scaling; larger is better",
+            "sum of the normalised components; larger is better",
             True,
         ),
         Column(
             "score_low",
             "from",
             ".3f",
-            "lower end of the interval of the score over resampled rows",
+            "lower end of the bootstrap confidence interval of the score",
         ),
-        Column("score_high", "to", ".3f", "upper end of that interval"),
-        Column("rank_low", "rank from", ".0f", "lower end of the interval of the rank"),
-        Column("rank_high", "rank to", ".0f", "upper end of that interval"),
+        Column(
+            "score_high",
+            "to",
+            ".3f",
+            "upper end of the bootstrap confidence interval of the score",
+        ),
+        Column("rank_low", "rank from", ".0f", "lower end of the confidence interval of the rank"),
+        Column("rank_high", "rank to", ".0f", "upper end of the confidence interval of the rank"),
         Column(
             "held",
             "held",
@@ -80,7 +85,7 @@ COLUMNS = {
             True,
         ),
         Column("group", "group", "d", "1 for the first group that cannot be told apart", False),
-        Column("n_features", "features", ".0f", "width of the features", False, is_cost=True),
+        Column("n_features", "features", ".0f", "number of features", False, is_cost=True),
         Column("shrinkage", "shrinkage", ".2g", "share of the isotropic target, in [1e-10, 1]"),
         Column("extract_time", "extraction", ".1f", "seconds until the features were available"),
         Column("score_time", "scoring", ".2f", "seconds of the ranking scorer"),
@@ -88,7 +93,7 @@ COLUMNS = {
             "images_per_second",
             "images/s",
             ".1f",
-            "speed of this run; none for features that were cached",
+            "speed of feature extraction in this run; missing if the features were cached",
             True,
             is_cost=True,
         ),
@@ -98,11 +103,11 @@ COLUMNS = {
             "n_parameters",
             "parameters",
             ",.0f",
-            "of the network without its classifier",
+            "parameters of the network without its classifier",
             False,
             is_cost=True,
         ),
-        Column("license", "license", "", "of the weights, as timm states it"),
+        Column("license", "license", "", "license of the weights, as stated by timm"),
         Column("baseline", "baseline", ".3f", "number that was given for comparison", True),
         Column("baseline_rank", "rank by baseline", "d", "rank by that number", False),
         Column("error", "error", "", "why the candidate has no score; empty if it has one"),
@@ -111,34 +116,30 @@ COLUMNS = {
 
 # Formats and meanings of NCTI's own components, those of others are general.
 _MEANINGS = {
-    "seli": (".1f", "how far the features part the classes", "the component before scaling"),
+    "seli": (".1f", "separation of the classes", "seli before normalisation"),
     "ncc": (
         ".3f",
-        "how sure the nearest class center is of the truth",
-        "the component before scaling, in [0, 1]",
+        "mean probability of the true class under the nearest class center",
+        "ncc before normalisation, in [0, 1]",
     ),
-    "vc": (
-        ".3f",
-        "how far the rows of one class have become one point",
-        "the component before scaling",
-    ),
+    "vc": (".3f", "collapse of each class towards one point", "vc before normalisation"),
 }
 
 
 def component_columns(name: str) -> tuple[Column, Column]:
     """Return the columns of a component: as it is, and normalised."""
-    own = (".3f", name, "the component before scaling")
+    own = (".3f", f"component {name}", f"{name} before normalisation")
     style, meaning, raw_meaning = _MEANINGS.get(name, own)
     return (
         Column(name, f"raw {name}", style, raw_meaning, True),
-        Column(f"normalized_{name}", name, ".3f", f"{meaning}, scaled", True),
+        Column(f"normalized_{name}", name, ".3f", f"{meaning}, normalised", True),
     )
 
 
 def scorer_columns(name: str) -> tuple[Column, Column, Column]:
     """Return the columns of an additional scorer: its value, rank and error."""
     return (
-        Column(name, name, ".3f", f"score of {name}", True),
+        Column(name, name, ".3f", "score of another scorer", True),
         Column(f"{name}_rank", f"rank by {name}", "d", f"rank by {name}", False),
         Column(f"{name}_error", f"{name} error", "", f"why {name} has no value"),
     )

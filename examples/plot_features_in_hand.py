@@ -37,7 +37,7 @@ ranking
 ranking.plot()
 
 # %%
-# The score is not the only criterion. Filled marks are on the Pareto front of score and width.
-# Another candidate is better in both than those with hollow marks:
+# The score is not the only criterion. Filled marks are on the Pareto front of score and width,
+# where no other candidate is better in one and at least as good in the other:
 
 ranking.plot(kind="pareto", cost="n_features")

@@ -1,6 +1,6 @@
 """
-Cache features and resume a run
-===============================
+Resume a run from the cache
+===========================
 
 With ``memory``, the features of each candidate are cached as soon as they are extracted. The next
 fit extracts only what is missing, after an interruption or with a further candidate.

@@ -1,7 +1,6 @@
 """RankingDisplay, the pictures of a ranking."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +12,17 @@ from .._ncti.scorer import NCTIScorer
 from .._scoring.agreement import order_agreement
 from .._scoring.scoring import check_scorers
 from .._utils.optional import import_optional
-from .._utils.terminal import printable
+from .labels import LabelPlacer
+from .layout import (
+    fit_rows,
+    fit_text,
+    legend_above,
+    literal,
+    max_chars,
+    shorten,
+    text_scale,
+    text_size,
+)
 
 # From dark to light, so that neither a grey printer nor a colour-blind reader needs the hue.
 # The numbers of fills and hatches have no common factor: twelve components all differ.
@@ -24,11 +33,6 @@ _HATCHES = ("", "..", "///", "xx")
 # Of classes; marks and colours have no common factor either.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#333333")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-
-# Longer names are shortened in the middle: both ends tell variants of one network apart.
-_LONGEST_NAME = 48
-# Width of a letter beside the size of the text, for what must be known before it is drawn.
-_LETTER = 0.62
 
 
 class RankingDisplay:
@@ -343,7 +347,7 @@ class RankingDisplay:
             pyplot = import_optional("matplotlib.pyplot", extra="plot")
             _, ax = pyplot.subplots(figsize=self._size(kind), layout="constrained")
         kinds[kind](ax, kwargs)
-        _fit_text(ax)
+        fit_text(ax)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
@@ -362,7 +366,7 @@ class RankingDisplay:
             return 7.0, 6.5 if self.coordinates.shape[1] > 1 else 3.5
         n = len(self.names)
         if kind == "components":
-            longest = max(len(_shortened(name)) for name in self.names)
+            longest = max(len(shorten(name)) for name in self.names)
             return 5.5 + 0.075 * longest, 1.3 + 0.32 * n
         return 8.0, 4.6 + 0.1 * n
 
@@ -384,30 +388,22 @@ class RankingDisplay:
                 "linewidth": 0.5,
             }
             style = _styled(fill, kwargs, patches.Rectangle)
-            ax.barh(rows, values, left=bars, label=_literal(name), **style)
+            ax.barh(rows, values, left=bars, label=literal(name), **style)
             left[True] += np.minimum(values, 0)
             left[False] += np.maximum(values, 0)
         self._draw_intervals(ax, "x", rows)
-        mark = {"color": "white", "markeredgecolor": "black", "markersize": 6 * _scale(ax)}
+        mark = {"color": "white", "markeredgecolor": "black", "markersize": 6 * text_scale(ax)}
         ax.plot(self.scores, rows, "D", label="score", clip_on=False, **mark)
         for row in rows[np.isnan(self.scores)]:
             ax.text(0, row, " failed", va="center", style="italic", color="0.35")
         ax.axvline(0.0, color="black", linewidth=0.8)
-        # Half of the room is for the bars; above and below them are a legend and an axis.
-        size = _text_size(ax)
-        pixel = ax.figure.dpi / 72
-        room, frame = _room(ax), ax.get_window_extent()
-        width, height = room.width, room.height - 6 * size * pixel
-        if ax.figure.get_layout_engine() is None:
-            width, height = frame.x1 - room.x0, min(height, frame.height)
-        size = min(size, max(height / pixel / (1.4 * len(rows)), 3.0))
-        longest = int(width / 2 / (_LETTER * size * pixel))
-        names = [_shortened(name, longest) for name in self.names]
+        size, longest = fit_rows(ax, len(rows))
+        names = [shorten(name, longest) for name in self.names]
         ax.set_yticks(rows, labels=names, fontsize=size)
         # Set, not turned round: on axes that are drawn on again it must not turn back.
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.set_xlabel("score (larger is better)")
-        _legend_above(ax, len(self.contributions) + 1)
+        legend_above(ax, len(self.contributions) + 1)
 
     def _plot_pareto(self, ax, kwargs):
         faster = self.cost_name == "images_per_second"
@@ -431,12 +427,12 @@ class RankingDisplay:
         elif costs.max() >= 1e6:
             ticker = import_optional("matplotlib.ticker", extra="plot")
             ax.xaxis.set_major_formatter(ticker.EngFormatter())
-        name = _literal(self.cost_name.removeprefix("n_").replace("_", " "))
+        name = literal(self.cost_name.removeprefix("n_").replace("_", " "))
         better = "more is better" if faster else "less is better"
         ax.set_xlabel(f"{name} ({better}){self._left_out(ax, shown)}")
         ax.set_ylabel("score (larger is better)")
-        _legend_above(ax, 1 if _scale(ax) < 1 else 2)
-        self._name(ax, self.costs, self.scores, shown)
+        legend_above(ax, 1 if text_scale(ax) < 1 else 2)
+        self._draw_names(ax, self.costs, self.scores, shown)
 
     def _plot_agreement(self, ax, kwargs):
         shown = np.isfinite(self.scores) & np.isfinite(self.accuracies)
@@ -447,10 +443,10 @@ class RankingDisplay:
             f"weighted Kendall tau {taus['weighted_kendall_tau']:.2f},",
             f"Kendall tau {taus['kendall_tau']:.2f}, {shown.sum()} models",
         )
-        ax.set_title(("\n" if _scale(ax) < 1 else " ").join(parts))
+        ax.set_title(("\n" if text_scale(ax) < 1 else " ").join(parts))
         ax.set_xlabel(f"score (larger is better){self._left_out(ax, shown)}")
         ax.set_ylabel("known accuracy")
-        self._name(ax, self.scores, self.accuracies, shown)
+        self._draw_names(ax, self.scores, self.accuracies, shown)
 
     def _plot_geometry(self, ax, kwargs):
         classes, codes = np.unique(self.labels, return_inverse=True)
@@ -470,30 +466,30 @@ class RankingDisplay:
             style = {
                 "marker": _MARKERS[c % len(_MARKERS)],
                 "facecolor": _COLORS[c % len(_COLORS)],
-                "s": 14 * _scale(ax) ** 2,
+                "s": 14 * text_scale(ax) ** 2,
                 "linewidth": 0.3,
                 "edgecolor": "white",
             }
             rows = codes == c
-            self._scatter(ax, first[rows], second[rows], kwargs, label=_literal(name), **style)
-        mark = {"color": "white", "markeredgecolor": "black", "markersize": 8 * _scale(ax)}
+            self._scatter(ax, first[rows], second[rows], kwargs, label=literal(name), **style)
+        mark = {"color": "white", "markeredgecolor": "black", "markersize": 8 * text_scale(ax)}
         ax.plot(*centers.T, "o", zorder=4, **mark)
-        ax.set_title(_shortened(self.names[0], _letters(ax)))
+        ax.set_title(shorten(self.names[0], max_chars(ax)))
         ax.set_xlabel("first discriminant coordinate")
         if flat:
-            names = [_shortened(str(name), _letters(ax) // 2) for name in classes]
-            ax.set_yticks(centers[:, 1], labels=names, fontsize=_text_size(ax))
+            names = [shorten(str(name), max_chars(ax) // 2) for name in classes]
+            ax.set_yticks(centers[:, 1], labels=names, fontsize=text_size(ax))
         else:
             ax.set_ylabel("second discriminant coordinate")
             # The limits of axes that share theirs with others cannot follow the aspect.
             shared = len(ax.get_shared_x_axes().get_siblings(ax)) > 1
             ax.set_aspect("equal", adjustable="box" if shared else "datalim")
-            _Names(ax, centers, [str(name) for name in classes], halo=True)
+            LabelPlacer(ax, centers, [str(name) for name in classes], halo=True)
 
     def _scatter(self, ax, x, y, kwargs, **style):
         collections = import_optional("matplotlib.collections", extra="plot")
         default = {"facecolor": _FILLS[0], "edgecolor": "black", "linewidth": 0.8}
-        default |= {"s": 42 * _scale(ax) ** 2, "zorder": 3} | style
+        default |= {"s": 42 * text_scale(ax) ** 2, "zorder": 3} | style
         ax.scatter(x, y, **_styled(default, kwargs, collections.PathCollection))
 
     def _draw_intervals(self, ax, along, across):
@@ -515,13 +511,13 @@ class RankingDisplay:
         names = np.array(self.names, dtype=object)[~shown]
         if not names.size:
             return ""
-        lines = [_shortened(name, _letters(ax)) for name in names[:2]]
+        lines = [shorten(name, max_chars(ax)) for name in names[:2]]
         more = [f"and {len(names) - 2} more"] if len(names) > 2 else []
         return "\nnot shown, for want of a value:\n" + ",\n".join(lines + more)
 
-    def _name(self, ax, x, y, shown):
+    def _draw_names(self, ax, x, y, shown):
         names = [name for name, is_shown in zip(self.names, shown, strict=True) if is_shown]
-        _Names(ax, np.column_stack([x, y])[shown], names)
+        LabelPlacer(ax, np.column_stack([x, y])[shown], names)
 
 
 def _check_scorer(scorer) -> None:
@@ -532,21 +528,6 @@ def _check_scorer(scorer) -> None:
         )
 
 
-def _shortened(name: str, longest: int = _LONGEST_NAME) -> str:
-    longest = min(max(longest, 6), _LONGEST_NAME)
-    name = printable(name)
-    if len(name) > longest:
-        head = longest // 3
-        name = f"{name[:head]}…{name[head + 1 - longest :]}"
-    return _literal(name)
-
-
-def _literal(name: str) -> str:
-    """Return a name such that Matplotlib shows it as it is and takes no part for a formula."""
-    parsed = import_optional("matplotlib", extra="plot").rcParams["text.parse_math"]
-    return printable(name).replace("$", r"\$" if parsed else "$")
-
-
 def _styled(default, kwargs, artist) -> dict[str, Any]:
     """Return the style of an artist; what the caller gives, under any alias, wins."""
     cbook = import_optional("matplotlib.cbook", extra="plot")
@@ -554,220 +535,3 @@ def _styled(default, kwargs, artist) -> dict[str, Any]:
     if "color" in given or "c" in given:
         default = {k: v for k, v in default.items() if k not in ("facecolor", "edgecolor")}
     return default | given
-
-
-def _room(ax):
-    """Part of the figure that is for these axes, up to halfway to their neighbours, in pixels."""
-    whole = ax.figure.bbox.frozen()
-    spec = ax.get_subplotspec()
-    if spec is None:
-        return whole
-    x0, y0, x1, y1 = 0.0, 0.0, 1.0, 1.0
-    # A grid within a grid has the place that the outer one gives it.
-    for level in (spec.get_topmost_subplotspec(), spec):
-        grid, rows, columns = level.get_gridspec(), level.rowspan, level.colspan
-        bottoms, tops, lefts, rights = grid.get_grid_positions(ax.figure)
-        if columns.start > 0:
-            x0 = (rights[columns.start - 1] + lefts[columns.start]) / 2
-        if columns.stop < grid.ncols:
-            x1 = (rights[columns.stop - 1] + lefts[columns.stop]) / 2
-        if rows.start > 0:
-            y1 = (bottoms[rows.start - 1] + tops[rows.start]) / 2
-        if rows.stop < grid.nrows:
-            y0 = (bottoms[rows.stop - 1] + tops[rows.stop]) / 2
-    corners = whole.min + whole.size * [[x0, y0], [x1, y1]]
-    return import_optional("matplotlib.transforms", extra="plot").Bbox(corners)
-
-
-def _scale(ax) -> float:
-    """Size of text and marks beside the usual: less than 1 where there is little room."""
-    return float(np.clip(_room(ax).width / (5 * ax.figure.dpi), 0.6, 1.0))
-
-
-def _text_size(ax) -> float:
-    return _scale(ax) * import_optional("matplotlib", extra="plot").rcParams["font.size"]
-
-
-def _letters(ax) -> int:
-    """How many letters a line below or above the axes may have."""
-    return int(0.6 * _room(ax).width * 72 / ax.figure.dpi / (_LETTER * _text_size(ax)))
-
-
-def _legend_above(ax, ncols):
-    # So that bars and points have the whole width; there may be names to the left of the axes.
-    where = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": ncols}
-    space = {"columnspacing": 1.2, "handletextpad": 0.5, "borderaxespad": 0.2}
-    ax.legend(**where, **space, frameon=False, fontsize=_text_size(ax))
-
-
-def _fit_text(ax):
-    """Make text smaller where there is little room, and axes where it leaves their part."""
-    if _scale(ax) < 1:
-        size = _text_size(ax)
-        ax.tick_params(axis="x", labelsize=size)
-        # Where there is no label, there are names, which have their own size.
-        if ax.get_ylabel():
-            ax.tick_params(axis="y", labelsize=size)
-        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
-            text.set_size(size)
-    if ax.figure.get_layout_engine() is not None:
-        return
-    # At another resolution text may be wider by a little.
-    room = _room(ax).expanded(0.97, 0.97)
-    for _ in range(3):
-        frame, outside = ax.get_window_extent(), ax.get_tightbbox()
-        low = np.maximum(frame.min, room.min + frame.min - outside.min)
-        high = np.minimum(frame.max, room.max + frame.max - outside.max)
-        if np.all(low <= frame.min) and np.all(high >= frame.max):
-            return
-        # Where hardly anything would be left, nothing is gained.
-        if np.any(high - low < 0.2 * room.size):
-            return
-        corners = ax.figure.transSubfigure.inverted().transform([low, high])
-        ax.set_position(type(room)(corners))
-        # Who sets a position takes the axes out of layouts and of tight pictures.
-        ax.set_in_layout(True)
-
-
-class _Names:
-    """Writes every name where it covers no other name and no point, as near as that goes.
-
-    Places are measured in pixels, and a layout may move or scale the axes until they are drawn.
-    So an instance is also what Matplotlib asks, each time the first name is drawn, for the
-    origin of its position; it then finds the places of all.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        The axes.
-
-    points : ndarray of shape (n_names, 2)
-        What is named, in data coordinates, in the order in which places are given out.
-
-    names : list of str
-        The names.
-
-    halo : bool, default=False
-        Whether rows may lie below the names, which then get a white rim.
-    """
-
-    def __init__(self, ax, points, names, *, halo=False):
-        effects = import_optional("matplotlib.patheffects", extra="plot")
-        rim = [effects.withStroke(linewidth=2.5, foreground="white")] if halo else []
-        ax.margins(0.08)
-        self.ax, self.points, self.names = ax, points, names
-        self.notes = []
-        for point, name in zip(points, names, strict=True):
-            note = ax.annotate(
-                _literal(name),
-                xy=point,
-                xytext=(0, 0),
-                textcoords=self if not self.notes else "offset points",
-                va="bottom",
-                fontweight="bold" if halo else "normal",
-                path_effects=rim,
-                zorder=5,
-                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkB": 3},
-            )
-            # They stay within the frame, and are nothing that a layout has to mind.
-            note.set_in_layout(False)
-            self.notes.append(note)
-        self.key = None
-
-    def __call__(self, renderer):
-        """Return what the first name is an offset from, in points, to pixels."""
-        transforms = import_optional("matplotlib.transforms", extra="plot")
-        pixel = self.ax.figure.dpi / 72
-        anchors = self.ax.transData.transform(self.points)
-        key = (*self.ax.get_window_extent().extents, pixel, *anchors.ravel())
-        if key != self.key:
-            self.key = key
-            usual = 0.8 * _text_size(self.ax)
-            # Smaller until there is room for all; who finds none at last is left out.
-            if not any(self._place(renderer, anchors, pixel, usual * s) for s in (1.0, 0.85)):
-                self._place(renderer, anchors, pixel, usual * 0.7)
-        return transforms.Affine2D().scale(pixel).translate(*anchors[0])
-
-    def _place(self, renderer, anchors, pixel, size) -> bool:
-        """Find places for names of a size, and return whether there is one for each."""
-        text = import_optional("matplotlib.text", extra="plot").Text
-        frame = self.ax.get_window_extent()
-        reach = 5 * pixel
-        longest = int(0.9 * frame.width / (_LETTER * size * pixel))
-        points = np.concatenate([anchors - reach, anchors + reach], axis=1)
-        spots = _along_lines(self.ax, 3 * pixel)
-        written, leaders = np.empty((0, 4)), np.empty((0, 4))
-        lines = np.concatenate([spots - pixel, spots + pixel], axis=1)
-        complete = True
-        for i, (note, name) in enumerate(zip(self.notes, self.names, strict=True)):
-            # Nothing that is hidden has an extent.
-            note.set_visible(True)
-            note.set_size(size)
-            note.set_text(_shortened(name, longest))
-            box = text.get_window_extent(note, renderer)
-            extent = np.array([box.width, box.height])
-            low = _corners(anchors[i], extent, frame, reach)
-            gap = np.maximum(np.maximum(low - anchors[i], anchors[i] - low - extent), 0)
-            distance = np.hypot(*gap.T).round(1)
-            covered = _overlaps(low, low + extent, [points, written, leaders, lines])
-            # The nearest place that is free, if possible one from which no line goes across
-            # another name.
-            places = np.lexsort([distance, covered])
-            places = places[: max((covered == 0).sum(), 1)]
-            for best in [*places, places[0]]:
-                leader = np.empty((0, 2))
-                if distance[best] > 1.5 * reach:
-                    leader = _between(low[best], low[best] + extent, anchors[i], 3 * pixel)
-                if not _overlaps(leader, leader, [np.delete(points, i, axis=0), written]).any():
-                    break
-            # Matplotlib asks only for the place of the first if it is to be seen.
-            note.set_visible(i == 0 or not covered[best])
-            complete = complete and not covered[best]
-            if not note.get_visible():
-                continue
-            written = np.append(written, [[*low[best], *(low[best] + extent)]], axis=0)
-            rim = np.concatenate([leader - pixel, leader + pixel], axis=1)
-            leaders = np.append(leaders, rim, axis=0)
-            note.set_position((low[best] - anchors[i]) / pixel)
-            note.arrow_patch.set_visible(len(leader) > 0)
-        return complete
-
-
-def _overlaps(low, high, boxes) -> np.ndarray:
-    """How many of some boxes each of others overlaps, all in rows of x0, y0, x1, y1."""
-    boxes = np.concatenate(boxes)
-    apart = (low[:, None] >= boxes[None, :, 2:]) | (high[:, None] <= boxes[None, :, :2])
-    return (~apart.any(axis=2)).sum(axis=1)
-
-
-def _between(low, high, point, step) -> np.ndarray:
-    """Spots on the way from a box to a point, not farther apart than `step`."""
-    start = np.clip(point, low, high)
-    n = 2 + int(np.hypot(*(point - start)) / step)
-    return np.linspace(start, point, n)[1:]
-
-
-def _along_lines(ax, step) -> np.ndarray:
-    """Spots on all lines of the axes, in pixels, not farther apart than `step`."""
-    spots = [np.empty((0, 2))]
-    for line in ax.lines:
-        ends = line.get_transform().transform(line.get_xydata())
-        if line.get_linestyle() != "None":
-            for start, end in pairwise(ends):
-                n = 2 + int(np.hypot(*(end - start)) / step)
-                spots.append(np.linspace(start, end, n))
-    return np.concatenate(spots)
-
-
-def _corners(anchor, size, frame, reach) -> np.ndarray:
-    """Lower left corners of the places for a text of this size, in the order of preference."""
-    right, left = anchor[0] + reach, anchor[0] - reach - size[0]
-    above, below = anchor[1] + reach, anchor[1] - reach - size[1]
-    middle = anchor - size / 2
-    beside = [[right, middle[1]], [left, middle[1]], [middle[0], above], [middle[0], below]]
-    steps = np.arange(-24, 25)
-    far = np.stack(np.meshgrid(steps * size[1], steps * size[1] / 2), axis=-1).reshape(-1, 2)
-    far = far * [1.5, 1.0]
-    corners = np.concatenate([beside, *(corner + far for corner in beside[:2])])
-    inside = (corners >= frame.min) & (corners + size <= frame.max)
-    return corners[inside.all(axis=1)] if inside.all(axis=1).any() else corners[:1]

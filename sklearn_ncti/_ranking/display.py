@@ -1,7 +1,7 @@
-"""RankingDisplay, the pictures of a ranking."""
+"""RankingDisplay, the plots of a ranking."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,22 +24,25 @@ from .layout import (
     text_size,
 )
 
-# From dark to light, so that neither a grey printer nor a colour-blind reader needs the hue.
-# The numbers of fills and hatches have no common factor: twelve components all differ.
+if TYPE_CHECKING:
+    from .ranking import Ranking
+
+# From dark to light, so that they differ in grey print and for colour-blind readers.
+# The numbers of fills and hatches have no common factor, so that twelve components all differ.
 _FILLS = ("#22577a", "#4fb0ae", "#f7e0a3")
 _EDGES = ("white", "white", "#8a6d1f")
 _HATCHES = ("", "..", "///", "xx")
 
-# Of classes; marks and colours have no common factor either.
+# Colours and markers of classes; their numbers have no common factor either.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#333333")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
 class RankingDisplay:
-    """Pictures of a ranking, in the manner of scikit-learn's displays.
+    """Plots of a ranking, in the manner of scikit-learn's displays.
 
-    Use :meth:`from_ranking`, :meth:`from_selector` or :meth:`from_estimator` to make one;
-    everything that is drawn is kept as an attribute.
+    Use :meth:`from_ranking`, :meth:`from_selector` or :meth:`from_estimator` to create one.
+    All parameters are stored as attributes.
 
     Parameters
     ----------
@@ -47,43 +50,43 @@ class RankingDisplay:
         Candidates, best first.
 
     scores : ndarray of shape (n_candidates,)
-        Summed score of each; NaN for a candidate that failed.
+        Summed score of each candidate; NaN for one that failed.
 
     contributions : dict of str to ndarray of shape (n_candidates,)
-        What each component adds to the score; empty where only totals are known.
+        Weighted value of each component in the score. Empty if only the scores are known.
 
     intervals : ndarray of shape (n_candidates, 2), default=None
-        Lower and upper end of each score, where rows were resampled.
+        Lower and upper bounds of the confidence intervals of the scores.
 
     costs : ndarray of shape (n_candidates,), default=None
-        Cost of each candidate, NaN where it is not known.
+        Cost of each candidate; NaN where it is unknown.
 
     cost_name : str, default="cost"
-        What the costs are.
+        Name of the cost, for the axis label.
 
     frontier : sequence of str, default=()
-        Candidates that no other beats in both score and cost.
+        Candidates on the Pareto front of score and cost.
 
     accuracies : ndarray of shape (n_candidates,), default=None
-        Accuracy that each is known to reach, NaN where it is not known.
+        Known accuracy of each candidate, for example after fine-tuning; NaN where it is unknown.
 
     coordinates : ndarray of shape (n_samples, n_axes), default=None
-        Discriminant coordinates of rows under the first candidate.
+        Discriminant coordinates of the samples under the first candidate.
 
     labels : ndarray of shape (n_samples,), default=None
-        Classes of these rows.
+        Class labels of these samples.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Axes that were drawn on.
+        Axes of the plot.
 
     figure_ : matplotlib.figure.Figure
         Figure of the axes.
 
     See Also
     --------
-    Ranking.plot : The same in one call.
+    Ranking.plot : Create a display and draw it in one call.
 
     Examples
     --------
@@ -122,12 +125,12 @@ class RankingDisplay:
     @classmethod
     def from_ranking(
         cls,
-        ranking: Any,
+        ranking: "Ranking",
         *,
         cost: str | Mapping[str, float] | None = None,
         accuracies: Mapping[str, float] | None = None,
     ) -> Self:
-        """Display of a ranking.
+        """Create a display from a ranking.
 
         Parameters
         ----------
@@ -135,26 +138,26 @@ class RankingDisplay:
             The ranking.
 
         cost : str or dict of str to float, default=None
-            For ``kind="pareto"``: a column of its results, such as "images_per_second" or
-            "n_parameters", or the cost of each candidate by its name.
+            Costs for ``kind="pareto"``: the name of a column of the results, such as
+            "images_per_second" or "n_parameters", or the cost of each candidate by name.
 
         accuracies : dict of str to float, default=None
-            For ``kind="agreement"``: what fine-tuning gave, by name.
+            Known accuracies for ``kind="agreement"``, by name of the candidate.
 
         Returns
         -------
         display : RankingDisplay
-            Not drawn yet: call `plot`.
+            Display that is not drawn yet: call `plot`.
 
         Raises
         ------
         ValueError
-            If `cost` or `accuracies` do not fit the ranking, see :meth:`Ranking.pareto` and
+            If `cost` or `accuracies` do not match the ranking, see :meth:`Ranking.pareto` and
             :meth:`Ranking.agreement`.
         """
         results, order = ranking.results, ranking._order
         names = ranking.names
-        shown = {}
+        shown: dict[str, Any] = {}
         if ranking.resamples is not None:
             ends = [results[f"score_{end}"][order] for end in ("low", "high")]
             shown["intervals"] = np.column_stack(ends)
@@ -168,7 +171,7 @@ class RankingDisplay:
         if accuracies is not None:
             ranking.agreement(accuracies)
             shown["accuracies"] = np.array([accuracies.get(name, np.nan) for name in names])
-        # `error_score` may be any number, but nothing was measured.
+        # The score of a failed candidate is `error_score`, which may be any number.
         scores = np.where(results["error"] == "", results["score"], np.nan)
         return cls(
             names=names,
@@ -190,44 +193,44 @@ class RankingDisplay:
         cost: str | Mapping[str, float] | None = None,
         accuracies: Mapping[str, float] | None = None,
     ) -> Self:
-        """Display of the ranking of a fitted selector.
+        """Create a display from a fitted selector.
 
         Parameters
         ----------
         selector : ModelSelector
-            A fitted selector.
+            Fitted selector.
 
         X : array-like or sequence of length n_samples, default=None
-            For ``kind="geometry"``: what the selector was fitted to, or a part of it. The best
-            candidate extracts its features anew.
+            Data for ``kind="geometry"``: the data that the selector was fitted to, or a part
+            of it. The best candidate extracts its features again.
 
         y : array-like of shape (n_samples,), default=None
-            Classes of `X`.
+            Class labels of `X`.
 
         cost : str or dict of str to float, default=None
-            As for :meth:`from_ranking`.
+            See :meth:`from_ranking`.
 
         accuracies : dict of str to float, default=None
-            As for :meth:`from_ranking`.
+            See :meth:`from_ranking`.
 
         Returns
         -------
         display : RankingDisplay
-            Not drawn yet: call `plot`.
+            Display that is not drawn yet: call `plot`.
 
         Raises
         ------
         TypeError
-            If `X` is given and the scorer of the selector is no :class:`NCTIScorer`.
+            If `X` is given and the scorer of the selector is not an :class:`NCTIScorer`.
 
         ValueError
-            If only one of `X` and `y` is given, or as for :meth:`from_ranking`.
+            If only one of `X` and `y` is given, or for the reasons of :meth:`from_ranking`.
         """
         check_is_fitted(selector)
         display = cls.from_ranking(selector.ranking_, cost=cost, accuracies=accuracies)
         if (X is None) != (y is None):
             raise ValueError(
-                "X and y are given together or not at all; got only "
+                "X and y must be given together or not at all; got only "
                 f"{'X' if y is None else 'y'}. Both are needed for kind='geometry'."
             )
         if X is not None:
@@ -242,32 +245,32 @@ class RankingDisplay:
     def from_estimator(
         cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, name: str | None = None
     ) -> Self:
-        """Display of one feature matrix under a fitted scorer.
+        """Create a display of one feature matrix from a fitted scorer.
 
         Parameters
         ----------
         estimator : NCTIScorer
-            A fitted scorer.
+            Fitted scorer.
 
         X : array-like of shape (n_samples, n_features)
             Features.
 
         y : array-like of shape (n_samples,)
-            Their classes.
+            Class labels of `X`.
 
         name : str, default=None
-            Name of the candidate; None for that of the class of the scorer.
+            Name of the candidate. If None, the name of the scorer's class is used.
 
         Returns
         -------
         display : RankingDisplay
-            Not drawn yet: call `plot`, with ``kind="geometry"``, or with "components" for
-            the parts of the single-model score of these rows.
+            Display that is not drawn yet: call `plot` with ``kind="geometry"``, or with
+            ``kind="components"`` for the parts of the single-model score of `X`.
 
         Raises
         ------
         TypeError
-            If `estimator` is no :class:`NCTIScorer`.
+            If `estimator` is not an :class:`NCTIScorer`.
 
         Examples
         --------
@@ -296,28 +299,34 @@ class RankingDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None for a new figure. Text is smaller, and long names are shorter,
-            where there is little room; axes of a figure without a layout engine become smaller
-            where the text would otherwise leave their part of the figure.
+            Axes to draw on. If None, a new figure is created. On small axes, text is smaller
+            and long names are shortened. If the figure has no layout engine, the axes shrink
+            until their text is inside of their part of the figure.
 
         kind : {"components", "pareto", "agreement", "geometry"}, default="components"
-            "components" stacks what each component adds to the score, best candidate on top,
-            with a mark at the score itself and its interval where rows were resampled.
-            "pareto" draws scores against costs, and the frontier of candidates that no other
-            beats in both. "agreement" draws known accuracies against scores, with the rank
-            correlations in the title. "geometry" draws rows in the first two discriminant
-            coordinates, whose unit is the (shrunk) spread within classes, and the class
-            centers: the smaller the clouds beside the distances of the centers, the nearer
-            to collapse. Names for which there is no room are left out, the best come first.
+            Kind of plot.
+
+            - "components" stacks the weighted components of each score, best candidate on
+              top. A marker shows the score, and a line its confidence interval if there are
+              bootstrap resamples.
+            - "pareto" draws scores against costs, and the Pareto front.
+            - "agreement" draws known accuracies against scores, with the rank correlations
+              in the title.
+            - "geometry" draws samples and class means in the first two discriminant
+              coordinates. Their unit is the (shrunk) standard deviation within the classes.
+              The smaller the classes are relative to the distances of their means, the
+              closer the features are to neural collapse.
+
+            Names for which there is no room are left out; better candidates take precedence.
 
         **kwargs : dict
-            Style, passed to ``ax.barh`` for "components" and to ``ax.scatter`` for the
-            others.
+            Style options, passed to ``ax.barh`` for "components" and to ``ax.scatter`` for
+            the other kinds.
 
         Returns
         -------
         self : RankingDisplay
-            With `ax_` and `figure_`.
+            The display, with `ax_` and `figure_`.
 
         Raises
         ------
@@ -325,7 +334,7 @@ class RankingDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If `kind` is unknown, or the display was made without what it shows.
+            If `kind` is unknown, or if the display lacks the data for it.
         """
         kinds = {
             "components": self._plot_components,
@@ -341,7 +350,7 @@ class RankingDisplay:
             "geometry": (self.coordinates, "from_estimator(scorer, X, y)"),
         }.get(kind, (self.names, ""))
         if needed is None:
-            raise ValueError(f"kind={kind!r} needs more than scores: make it with {how}.")
+            raise ValueError(f"kind={kind!r} needs more than scores: create it with {how}.")
         import_optional("matplotlib", extra="plot")
         if ax is None:
             pyplot = import_optional("matplotlib.pyplot", extra="plot")
@@ -353,16 +362,16 @@ class RankingDisplay:
         return self
 
     def _draw_alone(self, kind: str) -> Any:
-        """Draw on a figure that is in no window, and return it."""
-        # Not pyplot, which would keep the figure and look for a screen.
+        """Draw on a new figure that has no window, and return the figure."""
+        # pyplot would keep a reference to the figure and search for a display.
         figure = import_optional("matplotlib.figure", extra="plot").Figure(
             figsize=self._size(kind), layout="constrained"
         )
         return self.plot(figure.subplots(), kind=kind).figure_
 
     def _size(self, kind: str) -> tuple[float, float]:
-        """Width and height of a new figure, in inches."""
-        if kind == "geometry":
+        """Return the width and height of a new figure, in inches."""
+        if kind == "geometry" and self.coordinates is not None:
             return 7.0, 6.5 if self.coordinates.shape[1] > 1 else 3.5
         n = len(self.names)
         if kind == "components":
@@ -371,26 +380,10 @@ class RankingDisplay:
         return 8.0, 4.6 + 0.1 * n
 
     def _plot_components(self, ax, kwargs):
-        patches = import_optional("matplotlib.patches", extra="plot")
         rows = np.arange(len(self.names))
-        # Otherwise bars, and the marks at their ends, touch the frame.
+        # With sticky edges, bars and the markers at their ends would touch the frame.
         ax.use_sticky_edges = False
-        # Components below zero (vc under "minmax") stack to the left of zero on their own.
-        left = {True: np.zeros(len(rows)), False: np.zeros(len(rows))}
-        for i, (name, values) in enumerate(self.contributions.items()):
-            values = np.nan_to_num(values)
-            bars = np.where(values < 0, left[True], left[False])
-            fill = {
-                "height": 0.7,
-                "facecolor": _FILLS[i % len(_FILLS)],
-                "hatch": _HATCHES[i % len(_HATCHES)],
-                "edgecolor": _EDGES[i % len(_FILLS)],
-                "linewidth": 0.5,
-            }
-            style = _styled(fill, kwargs, patches.Rectangle)
-            ax.barh(rows, values, left=bars, label=literal(name), **style)
-            left[True] += np.minimum(values, 0)
-            left[False] += np.maximum(values, 0)
+        self._stack_bars(ax, rows, kwargs)
         self._draw_intervals(ax, "x", rows)
         mark = {"color": "white", "markeredgecolor": "black", "markersize": 6 * text_scale(ax)}
         ax.plot(self.scores, rows, "D", label="score", clip_on=False, **mark)
@@ -400,33 +393,43 @@ class RankingDisplay:
         size, longest = fit_rows(ax, len(rows))
         names = [shorten(name, longest) for name in self.names]
         ax.set_yticks(rows, labels=names, fontsize=size)
-        # Set, not turned round: on axes that are drawn on again it must not turn back.
+        # Not `invert_yaxis`, which would undo itself when the same axes are drawn on again.
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.set_xlabel("score (larger is better)")
         legend_above(ax, len(self.contributions) + 1)
+
+    def _stack_bars(self, ax, rows, kwargs):
+        patches = import_optional("matplotlib.patches", extra="plot")
+        # Components below zero (vc under "minmax") form a stack of their own, left of zero.
+        below, above = np.zeros(len(rows)), np.zeros(len(rows))
+        for i, (name, values) in enumerate(self.contributions.items()):
+            values = np.nan_to_num(values)
+            fill = {
+                "height": 0.7,
+                "facecolor": _FILLS[i % len(_FILLS)],
+                "hatch": _HATCHES[i % len(_HATCHES)],
+                "edgecolor": _EDGES[i % len(_FILLS)],
+                "linewidth": 0.5,
+            }
+            style = _styled(fill, kwargs, patches.Rectangle)
+            left = np.where(values < 0, below, above)
+            ax.barh(rows, values, left=left, label=literal(name), **style)
+            below += np.minimum(values, 0)
+            above += np.maximum(values, 0)
 
     def _plot_pareto(self, ax, kwargs):
         faster = self.cost_name == "images_per_second"
         shown = np.isfinite(self.scores) & np.isfinite(self.costs)
         ahead = shown & np.isin(self.names, list(self.frontier))
-        # The best score that can be had within a budget stays until the next candidate.
-        edge = np.flatnonzero(ahead)[np.argsort(self.costs[ahead], kind="stable")]
-        x, y = np.repeat(self.costs[edge], 2), np.repeat(self.scores[edge], 2)
-        x, y = (x[:-1], y[1:]) if faster else (x[1:], y[:-1])
-        ax.plot(x, y, color="0.45", linewidth=1.2, linestyle="--", zorder=1)
+        _draw_front(ax, self.costs[ahead], self.scores[ahead], more_is_better=faster)
         self._draw_intervals(ax, "y", self.costs)
         for which, label, fill in (
-            (shown & ~ahead, "beaten in both by another", "white"),
-            (ahead, "frontier: beaten by none", _FILLS[0]),
+            (shown & ~ahead, "dominated", "white"),
+            (ahead, "Pareto front", _FILLS[0]),
         ):
             x, y = self.costs[which], self.scores[which]
             self._scatter(ax, x, y, kwargs, facecolor=fill, label=label)
-        costs = self.costs[shown]
-        if costs.min() > 0 and costs.max() > 10 * costs.min():
-            ax.set_xscale("log")
-        elif costs.max() >= 1e6:
-            ticker = import_optional("matplotlib.ticker", extra="plot")
-            ax.xaxis.set_major_formatter(ticker.EngFormatter())
+        _scale_costs(ax, self.costs[shown])
         name = literal(self.cost_name.removeprefix("n_").replace("_", " "))
         better = "more is better" if faster else "less is better"
         ax.set_xlabel(f"{name} ({better}){self._left_out(ax, shown)}")
@@ -452,16 +455,13 @@ class RankingDisplay:
         classes, codes = np.unique(self.labels, return_inverse=True)
         first = self.coordinates[:, 0]
         flat = self.coordinates.shape[1] == 1
+        centers = np.column_stack([_class_means(first, codes), np.arange(float(len(classes)))])
         if flat:
-            # Two classes have one axis: the other only keeps rows from covering each other.
+            # Two classes have one axis; the other one only spreads the samples.
             second = codes + 0.6 * (np.arange(len(codes)) * 0.618034 % 1 - 0.5)
-            centers = np.arange(len(classes), dtype=float)
         else:
             second = self.coordinates[:, 1]
-            centers = np.array([second[codes == c].mean() for c in range(len(classes))])
-        centers = np.column_stack(
-            [[first[codes == c].mean() for c in range(len(classes))], centers]
-        )
+            centers[:, 1] = _class_means(second, codes)
         for c, name in enumerate(classes):
             style = {
                 "marker": _MARKERS[c % len(_MARKERS)],
@@ -469,9 +469,10 @@ class RankingDisplay:
                 "s": 14 * text_scale(ax) ** 2,
                 "linewidth": 0.3,
                 "edgecolor": "white",
+                "label": literal(name),
             }
             rows = codes == c
-            self._scatter(ax, first[rows], second[rows], kwargs, label=literal(name), **style)
+            self._scatter(ax, first[rows], second[rows], kwargs, **style)
         mark = {"color": "white", "markeredgecolor": "black", "markersize": 8 * text_scale(ax)}
         ax.plot(*centers.T, "o", zorder=4, **mark)
         ax.set_title(shorten(self.names[0], max_chars(ax)))
@@ -481,7 +482,7 @@ class RankingDisplay:
             ax.set_yticks(centers[:, 1], labels=names, fontsize=text_size(ax))
         else:
             ax.set_ylabel("second discriminant coordinate")
-            # The limits of axes that share theirs with others cannot follow the aspect.
+            # The limits of shared axes cannot be adapted to the aspect ratio.
             shared = len(ax.get_shared_x_axes().get_siblings(ax)) > 1
             ax.set_aspect("equal", adjustable="box" if shared else "datalim")
             LabelPlacer(ax, centers, [str(name) for name in classes], halo=True)
@@ -493,13 +494,13 @@ class RankingDisplay:
         ax.scatter(x, y, **_styled(default, kwargs, collections.PathCollection))
 
     def _draw_intervals(self, ax, along, across):
-        """Draw the intervals of the scores, which run along "x" or "y"."""
+        """Draw the confidence intervals of the scores along "x" or "y"."""
         if self.intervals is None:
             return
         shown = np.isfinite(self.scores) & np.isfinite(across)
         effects = import_optional("matplotlib.patheffects", extra="plot")
         style = {"color": "black", "linewidth": 1.2, "markersize": 6, "zorder": 2}
-        # Black on a dark bar is seen by its rim.
+        # A white rim makes black lines visible on dark bars.
         style["path_effects"] = [effects.withStroke(linewidth=3.0, foreground="white")]
         ends, across = self.intervals[shown].T, np.tile(across[shown], (2, 1))
         if along == "x":
@@ -513,11 +514,32 @@ class RankingDisplay:
             return ""
         lines = [shorten(name, max_chars(ax)) for name in names[:2]]
         more = [f"and {len(names) - 2} more"] if len(names) > 2 else []
-        return "\nnot shown, for want of a value:\n" + ",\n".join(lines + more)
+        return "\nnot shown (value missing):\n" + ",\n".join(lines + more)
 
     def _draw_names(self, ax, x, y, shown):
         names = [name for name, is_shown in zip(self.names, shown, strict=True) if is_shown]
         LabelPlacer(ax, np.column_stack([x, y])[shown], names)
+
+
+def _class_means(values, codes):
+    return np.array([values[codes == c].mean() for c in range(codes.max() + 1)])
+
+
+def _draw_front(ax, costs, scores, *, more_is_better):
+    """Draw the Pareto front as a step line."""
+    order = np.argsort(costs, kind="stable")
+    x, y = np.repeat(costs[order], 2), np.repeat(scores[order], 2)
+    # The best score within a budget is constant until the next candidate of the front.
+    x, y = (x[:-1], y[1:]) if more_is_better else (x[1:], y[:-1])
+    ax.plot(x, y, color="0.45", linewidth=1.2, linestyle="--", zorder=1)
+
+
+def _scale_costs(ax, costs):
+    if costs.min() > 0 and costs.max() > 10 * costs.min():
+        ax.set_xscale("log")
+    elif costs.max() >= 1e6:
+        ticker = import_optional("matplotlib.ticker", extra="plot")
+        ax.xaxis.set_major_formatter(ticker.EngFormatter())
 
 
 def _check_scorer(scorer) -> None:
@@ -529,7 +551,7 @@ def _check_scorer(scorer) -> None:
 
 
 def _styled(default, kwargs, artist) -> dict[str, Any]:
-    """Return the style of an artist; what the caller gives, under any alias, wins."""
+    """Return the style of an artist; options of the caller, under any alias, take precedence."""
     cbook = import_optional("matplotlib.cbook", extra="plot")
     given = cbook.normalize_kwargs(kwargs, artist)
     if "color" in given or "c" in given:

@@ -254,7 +254,7 @@ def test_what_cannot_be_computed_is_missing_with_a_reason(pool):
     few = np.append(y, 9)
     one_more = {name: np.vstack([X, X[:1]]) for name, X in features.items()}
     scorers = [NCTIScorer(), GBC(), LEEP(), HScore()]
-    with pytest.warns(FitFailedWarning, match="scorers beside the first are missing: gbc for 6"):
+    with pytest.warns(FitFailedWarning, match="additional scorers are missing: gbc for 6"):
         ranking = rank_features(one_more, few, scorer=scorers)
     results = ranking.results
     assert (results["error"] == "").all()

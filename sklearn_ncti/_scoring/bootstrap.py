@@ -106,8 +106,8 @@ def check_resampling(
     if counts.min() < 2:
         raise ValueError(
             f"n_resamples={n_resamples} draws rows with replacement within every class, but the "
-            f"class {classes.tolist()[counts.argmin()]!r} has 1 row: at least 2 of every class are "
-            "needed. Add rows, leave that class out, or use n_resamples=0."
+            f"class {classes.tolist()[counts.argmin()]!r} has 1 row: at least 2 of every class "
+            "are needed. Add rows, leave that class out, or use n_resamples=0."
         )
     least = int(np.ceil(2 / (1 - LEVEL))) - 1
     if n_resamples < least:

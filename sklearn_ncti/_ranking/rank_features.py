@@ -14,9 +14,9 @@ from .._scoring.bootstrap import check_resampling, describe_resamples, resampled
 from .._scoring.candidate import CandidateResult, Failure
 from .._scoring.normalization import (
     EQUAL_SHARE,
+    PRIOR,
     check_normalization,
     check_weights,
-    finite_values,
     summed,
 )
 from .._scoring.scorers import check_scorers, component_names
@@ -24,6 +24,7 @@ from .._scoring.scoring import score_all
 from .._utils.components import Components
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
+from .prior import check_prior, numbers_of
 from .ranking import Ranking
 from .results import ranks
 
@@ -38,6 +39,7 @@ def rank_features(
     n_resamples: int = 0,
     random_state: Any = None,
     baseline: Mapping[str, float] | None = None,
+    prior: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
 ) -> Ranking:
     """Rank candidates by the features that each of them gives on the same rows.
 
@@ -59,8 +61,8 @@ def rank_features(
         candidate depends on which others it is compared with.
 
     weights : dict of str to float, default=None
-        Weight of components in the sum, by name ("seli", "ncc", "vc"); 1 for those that are
-        not named.
+        Weight of components in the sum, by name ("seli", "ncc", "vc", and "prior" if there is
+        one); 1 for those that are not named. A negative weight turns a component round.
 
     scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
         What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, such as
@@ -82,6 +84,13 @@ def rank_features(
     baseline : dict of str to float, default=None
         Number of each candidate by its name, larger is better, to compare the scores with: for
         example published ImageNet accuracies. Names that are not candidates are ignored.
+
+    prior : dict of str to float, or list of dict, default=None
+        What is known of candidates without the target data; larger is better: published
+        ImageNet accuracies, or accuracies of earlier fine-tunings on other data sets. It is
+        normalised like the other components and added, see :ref:`prior`. A list holds one
+        record for each earlier data set; records are min-max scaled and averaged. Candidates
+        without a number get the one that their other components suggest, and are marked.
 
     Returns
     -------
@@ -139,7 +148,8 @@ def rank_features(
             )
     check_normalization(normalization)
     scorers = check_scorers(scorer)
-    check_weights(weights, component_names(scorers.ranking))
+    prior = check_prior(prior, features, normalization)
+    check_weights(weights, summand_names(scorers.ranking, prior))
     baseline = check_baseline(baseline, features)
     resampling = check_resampling(n_resamples, random_state, scorers.ranking, labels)
     return rank_results(
@@ -147,23 +157,20 @@ def rank_features(
         normalization=normalization,
         weights=weights,
         baseline=baseline,
+        prior=prior,
     )
+
+
+def summand_names(scorer: Any, prior: Mapping[str, float] | None) -> tuple[str, ...]:
+    """Return the names of all that is normalised and added."""
+    return (*component_names(scorer), *(() if prior is None else (PRIOR,)))
 
 
 def check_baseline(
     baseline: Mapping[str, float] | None, names: Iterable[str]
 ) -> dict[str, float] | None:
     """Return the numbers of the candidates among a baseline, or raise a ValueError."""
-    if baseline is None:
-        return None
-    given = finite_values(baseline, "baseline")
-    known = {name: given[name] for name in names if name in given}
-    if not known:
-        raise ValueError(
-            f"baseline has none of the candidates: it has {list(given)[:5]}, and they are "
-            f"{list(names)[:5]}."
-        )
-    return known
+    return None if baseline is None else numbers_of(baseline, list(names), "baseline")
 
 
 def rank_results(
@@ -173,6 +180,7 @@ def rank_results(
     weights: Mapping[str, float] | None = None,
     error_score: float = np.nan,
     baseline: Mapping[str, float] | None = None,
+    prior: Mapping[str, float] | None = None,
 ) -> Ranking:
     """Normalise and add the components of all candidates that have them.
 
@@ -193,6 +201,9 @@ def rank_results(
     baseline : dict of str to float, default=None
         What `check_baseline` returned.
 
+    prior : dict of str to float, default=None
+        What `check_prior` returned.
+
     Returns
     -------
     ranking : Ranking
@@ -206,6 +217,8 @@ def rank_results(
     _report_failures(candidates)
     scored = [candidate for candidate in candidates if candidate.failure is None]
     components = _aligned([candidate.components for candidate in candidates])
+    if prior is not None:
+        components = _with_prior(components, candidates, prior)
     weights = check_weights(weights, components.names)
     sources = components.of(normalization)
     total, normalized, constant = summed(sources, normalization, weights)
@@ -219,12 +232,16 @@ def rank_results(
     resamples = None
     if scored[0].resamples is not None:
         drawn = _aligned([candidate.resamples for candidate in candidates], axis=1)
+        if prior is not None:
+            drawn = _with_prior(drawn, candidates, prior)
         resamples, replications = resampled_scores(
             drawn.of(normalization), sources, normalization, weights
         )
         columns |= describe_resamples(total, resamples, replications)
     columns |= components.raw
     columns |= {f"normalized_{name}": values for name, values in normalized.items()}
+    if prior is not None:
+        columns["prior_imputed"] = np.isnan(components.raw[PRIOR]) & ~failed
     columns |= _facts_columns(candidates)
     additional = list(scored[0].additional)
     for name in additional:
@@ -252,6 +269,18 @@ def _aligned(found: Sequence[Components | Failure | None], axis: int = 0) -> Com
     missing = {name: np.full_like(value, np.nan, dtype=float) for name, value in known.raw.items()}
     items = [item if isinstance(item, Components) else Components(missing) for item in found]
     return Components.stack(items, axis=axis)
+
+
+def _with_prior(
+    components: Components, candidates: Sequence[CandidateResult], prior: Mapping[str, float]
+) -> Components:
+    """Components with the prior of the candidates along their last axis."""
+    known = np.array(
+        [prior.get(c.name, np.nan) if c.failure is None else np.nan for c in candidates]
+    )
+    shape = np.shape(next(iter(components.raw.values())))
+    column = {PRIOR: np.broadcast_to(known, shape)}
+    return Components({**components.raw, **column}, {**components.absolute, **column})
 
 
 def _texts(texts: Iterable[str]) -> np.ndarray:

@@ -73,7 +73,7 @@ def ablation(results: RankingResults) -> dict[str, np.ndarray]:
     columns = results.results
     scored = np.array([i for i in results.order if not columns["error"][i]])
     models, score = columns["model"][scored], columns["score"][scored]
-    used = [name for name, weight in results.weights.items() if weight > 0]
+    used = [name for name, weight in results.weights.items() if weight != 0]
     rows = []
     for size in range(1, len(used) + 1):
         for subset in combinations(used, size):

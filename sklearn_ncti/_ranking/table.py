@@ -9,6 +9,7 @@ import numpy as np
 
 from .._ncti.discriminant import SHRINKAGE_FLOOR
 from .._scoring.bootstrap import LEVEL
+from .._scoring.normalization import PRIOR
 from .._utils.terminal import printable
 from .results import RankingResults
 from .robustness import leave_one_out, scorer_agreement
@@ -88,6 +89,11 @@ def _table(ranking, extra_columns):
             for (low, high), held in zip(ends, results["held"], strict=True)
         ]
     normalized = {name: _numbers(results[f"normalized_{name}"]) for name in components}
+    if PRIOR in normalized:
+        normalized[PRIOR] = [
+            f"{text}*" if imputed else text
+            for text, imputed in zip(normalized[PRIOR], results["prior_imputed"], strict=True)
+        ]
     raw = {f"raw {name}": _numbers(results[name]) for name in components}
     further = {name: _with_ranks(results, name) for name in ranking.scorers}
     further |= {name: [texts.get(m, "-") for m in models] for name, texts in extra_columns.items()}
@@ -149,6 +155,7 @@ def notes(ranking: RankingResults) -> list[Note]:
     if ranking.resamples is not None:
         found += _of_resamples(ranking)
     found += ranking.notes
+    found += _prior_notes(ranking)
     found += _pool_notes(ranking)
     if ranking.scorers:
         found += _of_scorers(ranking)
@@ -172,14 +179,17 @@ def _wrapped(note: Note) -> list[str]:
 
 
 def _formula(ranking) -> str:
-    terms = (
-        name if weight == 1 else f"{weight:g} {name}" for name, weight in ranking.weights.items()
-    )
+    terms = [
+        f"{'-' if weight < 0 else '+'} {'' if abs(weight) == 1 else f'{abs(weight):g} '}{name}"
+        for name, weight in ranking.weights.items()
+    ]
+    formula = " ".join(terms)
+    formula = formula.removeprefix("+ ") if formula.startswith("+") else f"-{formula[2:]}"
     if ranking.normalization == "absolute":
         how = "absolute"
     else:
         how = f"{ranking.normalization} over the candidates"
-    return f"score = {' + '.join(terms)} ({how}; larger is better)"
+    return f"score = {formula} ({how}; larger is better)"
 
 
 def _of_resamples(ranking) -> list[str]:
@@ -217,6 +227,15 @@ def _of_resamples(ranking) -> list[str]:
 
 def _span(low, high) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+
+
+def _prior_notes(ranking) -> list[str]:
+    """Return a note on the candidates whose prior is imputed."""
+    imputed = ranking.results.get("prior_imputed", np.array([], dtype=bool))
+    if not imputed.any():
+        return []
+    names = _listed(list(ranking.results["model"][imputed]), ", ")
+    return [f"*: no prior is known of {names}; the other components suggest this one"]
 
 
 def _pool_notes(ranking) -> list[str]:

@@ -17,6 +17,12 @@ _MINMAX_SHIFT = {"vc": -1.0}
 #: by a relative 1e-8 or so, and a difference that depends on the machine must not decide a rank.
 EQUAL_SHARE = 1e-6
 
+#: The component of what is known without the target data. Candidates may be without it.
+PRIOR = "prior"
+
+# Known values from which on missing ones are imputed by a line, and not by their mean.
+_LEAST_KNOWN = 3
+
 #: Largest weight for which sums of weighted components are certainly finite.
 LARGEST_WEIGHT = 1e100
 
@@ -36,11 +42,13 @@ def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> 
     if unknown:
         raise ValueError(f"weights has unknown components {unknown}; known are {list(names)}.")
     out = {name: given.get(name, 1.0) for name in names}
-    if min(out.values()) < 0 or max(out.values()) == 0:
-        raise ValueError(f"weights must be at least 0 and not all 0, got {out}.")
-    if max(out.values()) > LARGEST_WEIGHT:
+    largest = max(abs(weight) for weight in out.values())
+    if largest == 0:
+        raise ValueError(f"weights must not all be 0, got {out}.")
+    if largest > LARGEST_WEIGHT:
         raise ValueError(
-            f"weights must be at most {LARGEST_WEIGHT:g}, got {out}. Divide all by one constant."
+            f"weights must be at most {LARGEST_WEIGHT:g} in size, got {out}. Divide all by one "
+            "constant."
         )
     return out
 
@@ -124,7 +132,8 @@ def summed(
     ----------
     components : dict of str to ndarray of shape (n_candidates,)
         Values of each component; larger is better, NaN for a candidate without a value. For
-        "absolute", the absolute components, which need no normalisation.
+        "absolute", the absolute components, which need no normalisation. The component "prior"
+        is imputed for candidates that have the others but not this one; see `impute`.
 
     normalization : {"minmax", "zscore", "rank", "absolute"}
         Kind of normalisation.
@@ -143,18 +152,62 @@ def summed(
     constant : list of str
         Components that are constant over the candidates, and so contribute 0.
     """
-    normalized, constant = {}, []
+    normalized: dict[str, np.ndarray] = {}
+    constant: list[str] = []
     for name, values in components.items():
+        if name == PRIOR:
+            continue
         if normalization == "absolute":
             values = merge_equal(values)
         else:
             values, varies = normalize(values, normalization, name)
             constant += [] if varies else [name]
         normalized[name] = values
+    if PRIOR in components:
+        known, varies = normalize(components[PRIOR], normalization, PRIOR)
+        constant += [] if varies else [PRIOR]
+        others = [weights[name] * values for name, values in normalized.items()]
+        normalized[PRIOR] = impute(known, sum(others, np.zeros(len(known))))
     parts = np.array([weights[name] * values for name, values in normalized.items()])
     # Parts may cancel. The scale of rounding errors is that of the parts, not of their sum.
     total = merge_equal(parts.sum(axis=0), _largest(np.abs(parts).sum(axis=0)))
     return total, normalized, constant
+
+
+def impute(prior: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Fill in a normalised prior where it is missing.
+
+    The missing values are those of the least-squares line of the prior on the sum of the other
+    components, clipped to the range of the known values. With fewer than three known values,
+    or a sum that does not vary, they are the mean of the known values.
+
+    Parameters
+    ----------
+    prior : ndarray of shape (n_candidates,)
+        Normalised prior; NaN where it is missing.
+
+    others : ndarray of shape (n_candidates,)
+        Weighted sum of the other components; NaN for candidates that failed.
+
+    Returns
+    -------
+    imputed : ndarray of shape (n_candidates,)
+        The prior of all candidates that have the other components; NaN for those that failed.
+    """
+    scored = np.isfinite(others)
+    known = scored & np.isfinite(prior)
+    filled = np.where(scored, prior, np.nan)
+    missing = scored & ~known
+    if not missing.any():
+        return filled
+    x, y = others[known], prior[known]
+    filled[missing] = y.mean()
+    if len(x) >= _LEAST_KNOWN and np.ptp(merge_equal(x)) > 0:
+        offsets = x - x.mean()
+        slope = offsets @ y / (offsets @ offsets)
+        line = y.mean() + slope * (others[missing] - x.mean())
+        filled[missing] = np.clip(line, y.min(), y.max())
+    return filled
 
 
 def _largest(values: np.ndarray) -> float:

@@ -23,10 +23,13 @@ def test_every_column_of_a_ranking_is_registered():
         y,
         scorer=[NCTIScorer(), ("mine", HScore())],
         baseline={"a": 1.0},
+        prior={"a": 1.0, "b": 2.0},
         n_resamples=40,
         random_state=0,
     ).results
-    of_components = [c.name for name in ("seli", "ncc", "vc") for c in component_columns(name)]
+    of_components = [
+        c.name for name in ("seli", "ncc", "vc", "prior") for c in component_columns(name)
+    ]
     of_scorer = [c.name for c in scorer_columns("mine")]
     assert set(results) == {*COLUMNS, *of_components, *of_scorer}
 

@@ -6,9 +6,11 @@ import pytest
 
 # A base installation has neither torch nor matplotlib; the examples of both are then not run.
 collect_ignore_glob = [] if find_spec("timm") else ["sklearn_ncti/backbones/*", "docs/*"]
-# The user guide shows a progress bar, which scikit-learn has since 1.9.
+# This page shows a progress bar, which scikit-learn has since 1.9.
 if not find_spec("sklearn.callback"):
-    collect_ignore_glob.append("docs/user_guide.rst")
+    collect_ignore_glob.append("docs/parallel.rst")
+# Extensions of the site import Sphinx, which only the [docs] extra installs.
+collect_ignore_glob.append("docs/_ext/*")
 
 
 def pytest_collection_modifyitems(items):

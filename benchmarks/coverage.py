@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_ncti import NCTIScorer, rank_features
-from sklearn_ncti._ranking.ranking import rank_records
+from sklearn_ncti._ranking.rank_features import rank_results
 from sklearn_ncti._scoring.bootstrap import Resampling
-from sklearn_ncti._scoring.scoring import attempt, score_features
+from sklearn_ncti._scoring.scorers import Scorers
+from sklearn_ncti._scoring.scoring import score_all
 
 # Rows, classes, features: very few rows, few, and many.
 CASES = ((100, 10, 64), (300, 5, 30), (1000, 10, 64))
@@ -62,11 +63,8 @@ def run_case(case, n_draws, n_resamples):
     def rank(resampling=None):
         """Rankings under all normalisations, of one draw that is scored once."""
         features, y = draw(n, rng)
-        records = [
-            {"model": name, **attempt(score_features, X, y, NCTIScorer(), None, resampling)}
-            for name, X in features.items()
-        ]
-        return [rank_records(records, normalization=how).results for how in NORMALIZATIONS]
+        found = score_all(features, y, Scorers(NCTIScorer()), resampling)
+        return [rank_results(found, normalization=how).results for how in NORMALIZATIONS]
 
     # The error of the truth is a tenth of that of one draw, or less.
     draws = [[results["score"] for results in rank()] for _ in range(max(200, n_draws))]

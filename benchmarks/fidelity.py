@@ -10,7 +10,7 @@ larger is better, in any unit. Models that only one of the two has are left out 
 
 Printed are, for every data set and on average over them, the weighted Kendall tau, Kendall
 tau, Spearman's rho, and the accuracy that is lost by fine-tuning the first, or the first three,
-of the list. In brackets stands a 95 % interval from models that are drawn anew, with
+of the list. In brackets stands a 95 % interval from bootstrap resamples of the models, with
 replacement, within every data set: with few models it is wide.
 """
 
@@ -27,10 +27,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ncti import NCTIScorer
-from sklearn_ncti._ranking.ranking import rank_records
+from sklearn_ncti._ranking.rank_features import rank_results
 from sklearn_ncti._scoring.agreement import order_agreement, regret
 from sklearn_ncti._scoring.normalization import NORMALIZATIONS
-from sklearn_ncti._scoring.scoring import attempt, score_features
+from sklearn_ncti._scoring.scorers import Scorers
+from sklearn_ncti._scoring.scoring import score_all as score_matrices
 from sklearn_ncti.companions import GBC, NLEEP, PARC, SFDA, FaCe, HScore, LogME, TransRate
 
 # Those of several components are shown under every normalisation.
@@ -83,14 +84,13 @@ def load_folder(folder, accuracies):
 
 def score_all(features, y):
     """Scores of all candidates by scorer and normalisation."""
-    records = []
+    found = []
     for name, X in features.items():
         sys.stderr.write(f"  {name}\n")
-        record = attempt(score_features, X, y, NCTIScorer(), SUMS | OTHERS)
-        records.append({"model": name, **record})
+        found += score_matrices({name: X}, y, Scorers(NCTIScorer(), SUMS | OTHERS))
     scores = {}
     for normalization in NORMALIZATIONS:
-        results = rank_records(records, normalization=normalization).results
+        results = rank_results(found, normalization=normalization).results
         scores["NCTI", normalization] = results["score"]
         scores |= {(name, normalization): results[name] for name in SUMS}
         scores |= {(name, ""): results[name] for name in OTHERS}
@@ -114,7 +114,7 @@ def measure(score, accuracy):
 
 
 def measure_drawn(score, accuracy, n_resamples, seed=0):
-    """The same of models that are drawn anew; equal draws for all scorers."""
+    """The same of bootstrap resamples of the models; equal draws for all scorers."""
     rng = np.random.default_rng(seed)
     drawn = (rng.integers(0, len(score), len(score)) for _ in range(n_resamples))
     return np.array([measure(score[rows], accuracy[rows]) for rows in drawn])

@@ -2,12 +2,16 @@
 
 import os
 import re
+import sys
+from pathlib import Path
 
 # The examples of the gallery run networks in this process: threads of OpenMP that wait should
 # sleep, or a build on a busy machine takes many times as long. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import sklearn_ncti
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "sklearn_ncti"
 author = "the sklearn_ncti developers"
@@ -17,15 +21,19 @@ release = version = sklearn_ncti.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    # Of this site, in _ext/.
+    "mathml",
+    "error_boxes",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_math_renderer = "mathml"
 html_title = f"sklearn_ncti {version}"
 
 # Every class has a page of its own, made from _templates/autosummary/class.rst. Of what it
@@ -51,7 +59,7 @@ autodoc_default_options = {
         for method in ("fit", "predict", "predict_proba", "score", "transform")
     ),
 }
-# Beside what autosummary writes, where git and `make clean` look for neither.
+# Next to what autosummary writes: git ignores the folder and `make clean` removes it.
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "generated/gallery",
@@ -59,7 +67,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": None,
     "capture_repr": ("_repr_html_", "__repr__"),
     # The return value of a plot is no output.
-    "ignore_repr_types": r"sklearn_ncti\._display|matplotlib",
+    "ignore_repr_types": r"RankingDisplay|matplotlib",
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

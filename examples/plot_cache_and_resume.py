@@ -1,13 +1,13 @@
 """
-Caching, and going on where a run stopped
-=========================================
+Resume a run from the cache
+===========================
 
-With ``memory`` the features of each candidate are written as soon as they are there. The next
-fit extracts only what is missing, whether a run was stopped or a candidate was added.
+With ``memory``, the features of each candidate are cached as soon as they are extracted. The next
+fit extracts only what is missing, after an interruption or with a further candidate.
 """
 
 # %%
-# A first run over three candidates.
+# The first run has three candidates.
 
 import tempfile
 
@@ -24,15 +24,15 @@ zoo = load_zoo()
 first = ModelSelector(zoo[:3], memory=folder.name, refit=False).fit(images, labels)
 
 # %%
-# A second one over five. A fresh process, or another machine with the same folder, would find
-# the same.
+# The second run has five. A new process, or another machine with the same folder, would use the
+# same cache.
 
 second = ModelSelector(zoo[:5], memory=folder.name, refit=False).fit(images, labels)
 second.ranking_
 
 # %%
-# Only the new ones took time. Labels do not count among what features are kept by, so that
-# another way to sort the same images into classes costs scoring alone.
+# Only the new candidates took time. Labels are not part of the cache key, so scoring other
+# labels of the same images needs no extraction.
 
 names = second.results_["model"]
 before = np.concatenate([first.results_["extract_time"], [0, 0]])
@@ -47,7 +47,7 @@ ax.set_xlabel("seconds of extraction")
 ax.legend()
 
 # %%
-# The folder holds one file for each candidate, of its own features and of nothing else. Remove
-# it when the images have gone.
+# The folder holds one file for each candidate, with its features and nothing else. Remove
+# it when you no longer need the images.
 
 folder.cleanup()

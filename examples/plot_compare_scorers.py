@@ -1,13 +1,13 @@
 """
-Comparing scorers
-=================
+Compare scorers
+===============
 
-No metric wins everywhere. A list of scorers ranks by the first and shows the others beside it,
-with how far their orders agree.
+No metric wins everywhere. With a list of scorers, the first one ranks. The others become further
+columns, and the agreement of all orders is printed.
 """
 
 # %%
-# Features of the eight networks of the zoo, extracted once:
+# Extract the features of the eight networks of the zoo once:
 
 from matplotlib import pyplot as plt
 from sklearn.neighbors import KNeighborsClassifier
@@ -21,7 +21,7 @@ images, labels = images[:500], labels[:500]
 features = {name: backbone.fit_transform(images) for name, backbone in load_zoo()}
 
 # %%
-# Any classifier can stand in the list too, and is cross-validated. Nearest neighbours are a
+# The list may contain any classifier, which is cross-validated. Nearest neighbours are a
 # strong baseline.
 
 scorers = [NCTIScorer(n_components=32), LogME(), HScore(), GBC(), ("kNN", KNeighborsClassifier())]
@@ -29,7 +29,7 @@ ranking = rank_features(features, labels, scorer=scorers)
 ranking
 
 # %%
-# For the zoo it is known what fine-tuning gives. Each scorer against it:
+# For the zoo, the accuracies after fine-tuning are known. Plot them against each scorer:
 
 accuracies = load_zoo_accuracies()
 models = ranking.results["model"]
@@ -41,7 +41,7 @@ for ax, column in zip(axes, columns, strict=True):
 axes[0].set_ylabel("fine-tuned accuracy")
 
 # %%
-# The same in numbers: how far the orders of two scorers agree, from -1 to 1.
+# The same in numbers: the agreement of the orders of two scorers, from -1 to 1.
 
 agreement = ranking.scorer_agreement()
 for first, second, tau in zip(

@@ -1,15 +1,15 @@
 """
-Many machines with Dask
-=======================
+Use several machines with Dask
+==============================
 
-Candidates are independent of each other until the last step, so they spread over as many
-machines as there are.
+Candidates are independent of each other until the last step, so they can run on all machines
+of a cluster.
 """
 
 # %%
-# A cluster would be reached by its address, ``Client("scheduler:8786")``, and its machines would
-# need this package and the files of images and weights under the same paths. This cluster of two
-# workers lives in one process.
+# Connect to a real cluster by its address, ``Client("scheduler:8786")``. Its machines need this
+# package, and the files of images and weights under the same paths. The cluster of this example
+# has two workers in one process.
 
 import tempfile
 
@@ -25,8 +25,8 @@ images, labels = images[:900], labels[:900]
 features = tempfile.TemporaryDirectory()
 
 # %%
-# Nothing changes but the backend of joblib. The folder of kept features is one that all machines
-# see.
+# Only the backend of joblib changes. All machines must have access to the folder of cached
+# features.
 
 models = load_zoo()[:4]
 with joblib.parallel_config(backend="dask"):

@@ -1,14 +1,14 @@
 """
-Features in hand
-================
+Rank features that you have
+===========================
 
-Who has extracted features already needs no network, and no torch: one matrix for each
-candidate, the same rows in the same order.
+If you have extracted features already, you need neither a network nor torch. Pass one matrix for
+each candidate, with the same rows in the same order.
 """
 
 # %%
-# Here the candidates are parts of the 64 pixels of handwritten digits, as if each were what
-# another backbone sees.
+# Here, the candidates are parts of the 64 pixels of handwritten digits, as if each part came from
+# another backbone.
 
 from sklearn.datasets import load_digits
 
@@ -24,19 +24,20 @@ features = {
 }
 
 # %%
-# Drawing the rows anew a hundred times says how sure the order is. In a notebook the ranking
-# shows itself as a table:
+# A hundred bootstrap resamples of the rows give confidence intervals. In a notebook, the ranking
+# displays as a table:
 
 ranking = rank_features(features, y, n_resamples=100, random_state=0)
 ranking
 
 # %%
-# The same as a picture. Each bar is what one component adds; the mark is their sum, with its
-# interval.
+# The same as a figure. Each bar is the contribution of one component. The mark is their sum, with
+# its confidence interval.
 
 ranking.plot()
 
 # %%
-# The best score is not all that counts. Here what is beaten in both score and width is hollow:
+# The score is not the only criterion. Filled marks are on the Pareto front of score and width,
+# where no other candidate is better in one and at least as good in the other:
 
 ranking.plot(kind="pareto", cost="n_features")

@@ -1,13 +1,14 @@
 """
-Reading the picture of the geometry
-===================================
+Read the figure of the geometry
+===============================
 
-What the scores measure can be seen: the rows of each class as a cloud around its center, in
-the two directions that part the classes most.
+A figure shows what the scores measure: the rows of each class as a cloud around its center, in
+the two directions that separate the classes most.
 """
 
 # %%
-# Two networks of one architecture: one was trained on small photographs, the other not at all.
+# The two networks have the same architecture. One was trained on small photographs, the other is
+# untrained.
 
 from matplotlib import pyplot as plt
 
@@ -21,24 +22,24 @@ figure, axes = plt.subplots(1, 2, figsize=(11, 5), sharex=True, sharey=True, lay
 scorers = {}
 for ax, name in zip(axes, ("resnet-all-long", "resnet-random"), strict=True):
     features = zoo[name].fit_transform(images)
-    # Without shrinkage the units of both pictures are the same.
+    # Without shrinkage, both figures have the same units.
     scorers[name] = NCTIScorer(shrinkage=0.0).fit(features, labels)
     display = RankingDisplay.from_estimator(scorers[name], features, labels, name=name)
     display.plot(ax, kind="geometry")
 
 # %%
-# The unit of both axes is the spread within the classes, so the clouds are about equally large,
-# and what differs is how far apart they lie. On the left the centers are farther from each
-# other: nearer to collapse, in which the clouds would be points beside these distances. Clouds
-# that overlap here may still be apart in one of the other directions; ten classes have nine.
+# The unit of both axes is the spread within the classes, so the clouds have about the same size
+# and differ in their distances. On the left, the centers are farther from each
+# other. This is closer to collapse, where the clouds would be points compared with these
+# distances. Clouds that overlap here may still be separate in another direction: ten classes have
+# nine.
 
 for name, scorer in scorers.items():
     print(name, {part: round(value, 3) for part, value in scorer.components_.items()})
 
 # %%
-# A third network, which was trained on the digits themselves, would show what the end of
-# training looks like. The limit itself is quickly made: rows at their class centers, with hardly
-# any spread.
+# A third network, trained on the digits themselves, would show the end of training. Its limit is
+# easy to generate: rows at their class centers, with very little spread.
 
 import numpy as np
 

@@ -1,14 +1,13 @@
 """
-Backbones in a grid search
+Search a grid of backbones
 ==========================
 
-The index as the scoring of ``GridSearchCV``, so that it chooses a backbone and what comes
-after it at once.
+With NCTI as the scoring of ``GridSearchCV``, one search chooses a backbone and the steps after it.
 """
 
 # %%
-# A backbone, a scaling of its features or none, and the scorer as the last step. Scores are
-# taken on held-out rows.
+# The pipeline has a backbone, an optional scaling of its features, and the scorer as the last
+# step. Scores are computed on held-out rows.
 
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -35,13 +34,13 @@ search = GridSearchCV(pipeline, grid, scoring=ncti_scoring, refit=ncti_refit, cv
 search.fit(images, labels)
 
 # %%
-# ``refit=ncti_refit`` picks by the sum of the normalised components, as a ranking does:
+# ``refit=ncti_refit`` picks by the sum of the normalized components, as a ranking does:
 
 name_of = {model: name for name, model in zoo.items()}
 name_of[search.best_params_["backbone__model"]], search.best_params_["scaler"]
 
 # %%
-# The components of each point of the grid, held out, are where scikit-learn always has them:
+# ``cv_results_`` holds the held-out components of each point of the grid:
 
 columns = ("mean_test_seli", "mean_test_ncc", "mean_test_vc")
 for i, params in enumerate(search.cv_results_["params"]):

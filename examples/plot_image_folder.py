@@ -1,13 +1,13 @@
 """
-A folder of images
-==================
+Rank networks on a folder of images
+===================================
 
-From a folder with one sub-folder for each class to a ranking of networks, and to the picture
-of how well it agrees with what fine-tuning them gave.
+A folder with one sub-folder for each class gives a ranking of networks. A figure shows how well
+the ranking agrees with the accuracies after fine-tuning.
 """
 
 # %%
-# The folder would be yours. This one holds handwritten digits, sixty of each.
+# Use your own folder here. The folder of this example holds handwritten digits, sixty of each.
 
 import tempfile
 from pathlib import Path
@@ -29,20 +29,20 @@ paths, labels = load_image_folder(folder.name)
 len(paths), sorted(set(labels.tolist()))[:3]
 
 # %%
-# The candidates would be names such as ``"resnet18.a1_in1k"`` or ``"convnext_t*"``. The zoo
-# holds eight very small networks, of which two were never trained.
+# Your candidates would be names such as ``"resnet18.a1_in1k"`` or ``"convnext_t*"``. The zoo
+# of this example holds eight very small networks, two of them untrained.
 
 selector = ModelSelector(load_zoo()).fit(paths, labels)
 selector.ranking_
 
 # %%
-# ``best_model_`` is the winner, ready to give features, and ``transform`` asks it.
+# ``best_model_`` is the best candidate, fitted. ``transform`` returns its features.
 
 selector.transform(paths[:5]).shape
 
 # %%
-# What the networks reach when they are fine-tuned is known for the zoo, and only there. Above
-# and to the left of the others lies what the ranking underrates.
+# The accuracies after fine-tuning are known for the zoo only. The ranking underrates the
+# candidates above and to the left of the others.
 
 selector.ranking_.plot(kind="agreement", accuracies=load_zoo_accuracies())
 

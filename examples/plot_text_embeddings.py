@@ -1,13 +1,13 @@
 """
-Text, or anything else
-======================
+Rank embeddings of text
+=======================
 
-Candidates need not be networks, and rows need not be images. Whatever turns ``X`` into
-features by ``fit`` and ``transform`` can be ranked; here it is ways to embed short messages.
+Candidates need not be networks, and rows need not be images. Any object that turns ``X`` into
+features with ``fit`` and ``transform`` can be ranked. Here, the candidates embed short messages.
 """
 
 # %%
-# A small corpus: messages to a help desk, in three classes that share many words.
+# The corpus is small: messages to a help desk, in three classes that share many words.
 
 from itertools import product
 
@@ -44,8 +44,8 @@ texts[[0, 100, 200]], len(texts)
 
 
 # %%
-# Four vectorizers, each followed by the same reduction. An embedding model of any other library
-# would do as well, as long as it has ``fit`` and ``transform``.
+# The candidates are four vectorizers, each followed by the same reduction. An embedding model of
+# any other library works as well if it has ``fit`` and ``transform``.
 
 
 def embedding(vectorizer):
@@ -53,7 +53,7 @@ def embedding(vectorizer):
     return make_pipeline(vectorizer, TruncatedSVD(n_components=20, random_state=0))
 
 
-# A million hashes, the default, would be a million columns to reduce.
+# The default of a million hashes would give a million columns to reduce.
 hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), n_features=4096)
 candidates = [
     ("words", embedding(TfidfVectorizer())),

@@ -11,7 +11,10 @@ from ._ncti.components import NearestCenterClassifier, SELIGeometry, WithinClass
 from ._ncti.scorer import NCTIScorer
 from ._ranking.display import RankingDisplay
 from ._ranking.grid_search import ncti_refit, ncti_scoring
-from ._ranking.ranking import Ranking, rank_features
+from ._ranking.rank_features import rank_features
+from ._ranking.ranking import Ranking
+from ._scoring.scorers import FeatureScorer
+from ._utils.components import Components
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from .datasets import load_image_folder
 
 __all__ = [
+    "Components",
+    "FeatureScorer",
     "ModelSelector",
     "NCTIScorer",
     "NearestCenterClassifier",

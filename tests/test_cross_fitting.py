@@ -25,7 +25,7 @@ from sklearn_ncti import (
     WithinClassVariability,
     rank_features,
 )
-from sklearn_ncti._ncti import discriminant as _discriminant
+from sklearn_ncti._linalg import pca
 
 
 def by_hand(X, y, cv, n_components, shrinkage):
@@ -156,7 +156,7 @@ def test_collapsed_features_stay_perfect():
 def test_float32_products(monkeypatch):
     X, y = make_problem(1000, 300, spread=0.5)
     exact = NCTIScorer(cv=3).fit(X, y)
-    monkeypatch.setattr(_discriminant, "_FLOAT32_PRODUCTS", 0)
+    monkeypatch.setattr(pca, "_FLOAT32_PRODUCTS", 0)
     rounded = NCTIScorer(cv=3).fit(X.astype(np.float32), y)
     assert rounded._discriminant.basis.dtype == np.float32
     assert rounded.components_ == pytest.approx(exact.components_, rel=1e-4)

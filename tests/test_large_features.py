@@ -14,10 +14,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from sklearn_ncti import NCTIScorer
 from sklearn_ncti._linalg import moments as _moments
 from sklearn_ncti._linalg import nuclear as _nuclear
+from sklearn_ncti._linalg import pca
 from sklearn_ncti._linalg.eigen import leading_eigenpairs
+from sklearn_ncti._linalg.pca import principal_basis, working_dtype
 from sklearn_ncti._linalg.threads import one_blas_thread, shared_work
-from sklearn_ncti._ncti import discriminant as _discriminant
-from sklearn_ncti._ncti.discriminant import principal_basis, working_dtype
+from sklearn_ncti._ncti import projection
 
 
 def _worst(fitted, other):
@@ -26,7 +27,7 @@ def _worst(fitted, other):
 
 @pytest.fixture
 def float32_products(monkeypatch):
-    monkeypatch.setattr(_discriminant, "_FLOAT32_PRODUCTS", 0.0)
+    monkeypatch.setattr(pca, "_FLOAT32_PRODUCTS", 0.0)
 
 
 @pytest.mark.parametrize("shape", [(3000, 400), (500, 900)], ids=["n > d", "n < d"])
@@ -119,7 +120,7 @@ def test_chunks_change_nothing(monkeypatch, params, shape):
     ]:
         monkeypatch.setattr(module, name, values)
     assert _worst(NCTIScorer(16, **params).fit(X, y), whole) < 1e-8
-    monkeypatch.setattr(_discriminant, "_FLOAT32_PRODUCTS", 0.0)
+    monkeypatch.setattr(pca, "_FLOAT32_PRODUCTS", 0.0)
     ours = NCTIScorer(16, **params).fit(X.astype(np.float32), y)
     if "variant" not in params:
         assert ours._discriminant.basis.dtype == np.float32
@@ -260,7 +261,7 @@ def test_only_large_fits_are_shared_among_threads(monkeypatch, d, threads):
             sharing.update(run(lambda _: time.sleep(0.05) or threading.get_ident(), range(6)))
         return principal_basis(*args)
 
-    monkeypatch.setattr(_discriminant, "principal_basis", noting)
+    monkeypatch.setattr(projection, "principal_basis", noting)
     X, y = make_problem(1100, d, n_classes=2)
     with threadpool_limits(limits=2, user_api="blas"):
         NCTIScorer(4).fit(X, y)

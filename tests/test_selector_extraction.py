@@ -23,8 +23,8 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
+from sklearn_ncti._scoring.scorers import Scorers  # noqa: E402
 from sklearn_ncti._selection import features as _extraction  # noqa: E402
-from sklearn_ncti._selection import selector as _selector  # noqa: E402
 from sklearn_ncti.backbones import _images, _network, _prepared  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")
@@ -407,8 +407,7 @@ def test_a_candidate_without_a_key_is_not_stored(data, tmp_path):
 
     model = TorchBackbone(broken, device="cpu")
     memory = joblib.Memory(tmp_path, verbose=0)
-    score = partial(_selector.score_features, scorer=SCORER, others={})
-    work = _extraction.Work(*data, [("broken", model)], score, memory, "raise")
+    work = _extraction.Work(*data, [("broken", model)], Scorers(SCORER), None, memory, "raise")
     assert not work.is_stored(model)
 
 
@@ -725,16 +724,16 @@ def test_features_of_a_gpu_are_scored_there(
         return gather(self, images, **kwargs)
 
     kinds = []
-    score = _selector.score_features
+    score = _extraction.score_candidate
 
-    def scoring(X, y, **how):
+    def scoring(name, X, *args):
         kinds.append(type(X))
-        return score(np.asarray(X), y, **how)
+        return score(name, np.asarray(X), *args)
 
     monkeypatch.setattr("sklearn_ncti.backbones._base.Network", Pretending)
     monkeypatch.setattr(TimmBackbone, "fit", fitted)
     monkeypatch.setattr(TimmBackbone, "_extract", extract)
-    monkeypatch.setattr(_selector, "score_features", scoring)
+    monkeypatch.setattr(_extraction, "score_candidate", scoring)
     options = dict(options)
     if "memory" in options:
         options["memory"] = str(tmp_path)

@@ -19,10 +19,10 @@ from sklearn_ncti import (
     WithinClassVariability,
     rank_features,
 )
-from sklearn_ncti._linalg.arrays import is_tensor
+from sklearn_ncti._linalg import pca
 from sklearn_ncti._linalg.threads import exact_float32_products
 from sklearn_ncti._ncti import base as _base
-from sklearn_ncti._ncti import discriminant as _discriminant
+from sklearn_ncti._utils.arrays import is_tensor
 
 torch = pytest.importorskip("torch")
 
@@ -45,7 +45,7 @@ def place(request, monkeypatch):
 @pytest.mark.parametrize("products", [0.0, 1e9], ids=["float32 products", "float64 products"])
 @pytest.mark.filterwarnings("ignore:n = .* rows are few:UserWarning")
 def test_tensor_and_array_agree(place, dtype, shape, params, products, monkeypatch):
-    monkeypatch.setattr(_discriminant, "_FLOAT32_PRODUCTS", products)
+    monkeypatch.setattr(pca, "_FLOAT32_PRODUCTS", products)
     X, y = make_problem(*shape, counts=[shape[0] // 2, *3 * [shape[0] // 6]])
     X = X.astype(dtype)
     ours = NCTIScorer(**params).fit(torch.from_numpy(X), torch.from_numpy(y))

@@ -1,4 +1,4 @@
-"""The files that the command line writes, checked before the work."""
+"""The files that the command line writes, checked before the work and written after it."""
 
 import csv
 import io
@@ -6,8 +6,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,110 +24,143 @@ from .._utils.optional import import_optional
 from .._utils.terminal import encodable
 from .._version import __version__
 from ..datasets._folder import is_image
+from .options import Outputs, ScoringOptions
 
-# Options that say how sure the ranking is made; the demonstration has none of them.
-_SURENESS = ("resamples", "random_state", "cv")
+# Scoring options that the JSON file shows: they determine the stated uncertainty.
+_UNCERTAINTY_OPTIONS = ("resamples", "random_state", "cv")
 
-# What a spreadsheet takes for the beginning of a formula.
+# Characters at which a spreadsheet starts to read a cell as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def outputs(args: Any) -> dict[str, Path]:
-    """Return the files that were asked for, by option; not every command has all the options."""
-    named = {name: getattr(args, name, None) for name in _MAKERS}
-    return {name: path for name, path in named.items() if path is not None}
+@dataclass(frozen=True)
+class RankedImages:
+    """The images of a ranking, and the options of the run, for the report."""
+
+    paths: Sequence[str]
+    labels: np.ndarray
+    n_skipped: int
+    settings: Mapping[str, Any]
 
 
-def check_outputs(paths: Mapping[str, Path], *, force: bool) -> None:
-    """Refuse before the work what could not be written after it.
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a command.
 
     Parameters
     ----------
-    paths : dict of str to path
-        What `outputs` returned.
+    command : str
+        Name of the command.
 
-    force : bool
-        Whether files that exist may be overwritten.
+    ranking : Ranking
+        The ranking.
+
+    text : str
+        Table to print.
+
+    facts : dict of str to object
+        Further entries of the JSON file.
+
+    scoring : ScoringOptions, default=None
+        Options of the scores. None if the command has no such options.
+
+    images : RankedImages, default=None
+        The images that were ranked on. None if the command has no report.
+    """
+
+    command: str
+    ranking: Ranking
+    text: str
+    facts: Mapping[str, Any]
+    scoring: ScoringOptions | None = None
+    images: RankedImages | None = None
+
+
+def check_outputs(outputs: Outputs) -> None:
+    """Check before the work that the files can be written after it.
+
+    Parameters
+    ----------
+    outputs : Outputs
+        Files to write.
 
     Raises
     ------
     ValueError
-        If a file exists or cannot be written, two outputs are one file, or the name of the
-        picture does not say a format.
+        If a file exists and may not be overwritten, if it cannot be written, if two outputs
+        are the same file, or if the suffix of the picture is not that of a format.
 
     ImportError
-        If a picture is asked for and matplotlib is not installed.
+        If a picture or a report is wanted and matplotlib is not installed.
     """
-    if "plot" in paths:
-        _check_picture(paths["plot"])
-    if "html" in paths:
+    if outputs.plot is not None:
+        _check_picture(outputs.plot)
+    if outputs.html is not None:
         import_optional("matplotlib", extra="plot")
+    paths = outputs.paths()
     for path in paths.values():
-        _check_output(path, force)
+        _check_output(path, force=outputs.force)
     for (a, path), (b, other) in combinations(paths.items(), 2):
         if _are_one(_target(path), _target(other)):
-            raise ValueError(f"--{a} {path} and --{b} {other} are one file; name another")
+            raise ValueError(f"--{a} {path} and --{b} {other} are the same file; name another")
 
 
-def check_not_inputs(paths: Mapping[str, Path], inputs: Iterable[str | os.PathLike]) -> None:
-    """Refuse outputs that would overwrite what the work reads, whatever name they have."""
+def check_not_inputs(outputs: Outputs, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise a ValueError if an output is an input file, under this or another name."""
     inputs = list(inputs)
-    for option, path in paths.items():
+    for option, path in outputs.paths().items():
         if _is_among(path, inputs):
             raise ValueError(f"--{option} {path} is a file that this run reads; name another")
 
 
-def check_no_new_images(paths: Mapping[str, Path], folder: str) -> None:
-    """Refuse pictures inside a folder of images: the next run would take them for more."""
-    for option, path in paths.items():
+def check_no_new_images(outputs: Outputs, folder: str) -> None:
+    """Raise a ValueError if an output would be an input image of the next run."""
+    for option, path in outputs.paths().items():
         if is_image(path.name) and _target(path).is_relative_to(_target(folder)):
             raise ValueError(
-                f"--{option} {path} would be one more image in {folder}; name a file outside of it"
+                f"--{option} {path} would become an image in {folder}; name a file elsewhere"
             )
 
 
 def check_folder(folder: Path) -> None:
-    """Make a folder where there is none, and refuse one that cannot be written to."""
+    """Make a folder if it does not exist, and raise a ValueError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _temporary(folder):
             pass
     except (OSError, ValueError) as exc:
-        raise ValueError(f"{folder} is no folder that can be written to: {exc}") from exc
+        raise ValueError(f"{folder} is not a writable folder: {exc}") from exc
 
 
 def write_outputs(
-    args: Any, ranking: Ranking, facts: Mapping[str, Any]
+    outputs: Outputs, outcome: Outcome
 ) -> Iterator[tuple[str, Path, Exception | None]]:
-    """Write the files that were asked for, each on its own.
+    """Write the files. One that cannot be written does not stop the others.
 
     Parameters
     ----------
-    args : argparse.Namespace
-        Options of the command.
+    outputs : Outputs
+        Files to write.
 
-    ranking : Ranking
-        The results.
-
-    facts : dict of str to object
-        What else is known of the run.
+    outcome : Outcome
+        Result of the command.
 
     Yields
     ------
     option, path, error : str, path and Exception or None
-        Each file, after it was written or, where there is an error, was not.
+        Each file after it was written, or with the error that prevented it.
     """
-    for option, path in outputs(args).items():
+    for option, path in outputs.paths().items():
         try:
-            _write(path, _MAKERS[option](args, ranking, facts), force=args.force)
+            _write(path, _MAKERS[option](outcome, path), force=outputs.force)
         except Exception as exc:
-            # What goes wrong in one of them must not cost the others.
             yield option, path, exc
         else:
             yield option, path, None
 
 
-def _check_picture(path) -> None:
+def _check_picture(path: Path) -> None:
+    """Raise a ValueError if the suffix is not that of a format that matplotlib writes."""
     backends = import_optional("matplotlib.backend_bases", extra="plot")
     known = sorted(backends.FigureCanvasBase.get_supported_filetypes())
     if path.suffix[1:].lower() not in known:
@@ -135,7 +169,8 @@ def _check_picture(path) -> None:
         )
 
 
-def _check_output(path, force) -> None:
+def _check_output(path: Path, *, force: bool) -> None:
+    """Raise a ValueError that says why a file cannot be written."""
     exists = True
     try:
         os.stat(path)
@@ -158,16 +193,16 @@ def _check_output(path, force) -> None:
         with _temporary(folder):
             pass
     except OSError as exc:
-        raise ValueError(f"nothing can be written to the folder of {path}: {exc}") from exc
+        raise ValueError(f"the folder of {path} is not writable: {exc}") from exc
 
 
-def _target(path) -> Path:
-    """Where a file lies; a link stays one when the file that it leads to is replaced."""
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return the path without links, so that writing replaces the file and not the link."""
     return Path(os.path.realpath(path))
 
 
-def _identity(path) -> tuple[int, int] | None:
-    """What two names of one file have in common; None where there is no file."""
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Return the device and inode of a file, which all its names share. None without a file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -175,18 +210,19 @@ def _identity(path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _is_among(path, others) -> bool:
+def _is_among(path: Path, others: Iterable[str | os.PathLike[str]]) -> bool:
+    """Return whether an existing file is the same as one of the others."""
     identity = _identity(path)
     return identity is not None and any(identity == _identity(other) for other in others)
 
 
 def _are_one(path: Path, other: Path) -> bool:
-    """Whether two files are one, be they there or not."""
+    """Return whether two paths lead to the same file, which need not exist yet."""
     if path == other or _is_among(path, [other]):
         return True
     if path.exists() or other.exists() or not _is_among(path.parent, [other.parent]):
         return False
-    # Some disks do not tell upper from lower case, or two ways to encode an accent.
+    # Some disks ignore upper and lower case, or the encoding of accents.
     with TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
         Path(folder, path.name).touch()
         return os.path.lexists(os.path.join(folder, other.name))
@@ -194,7 +230,7 @@ def _are_one(path: Path, other: Path) -> bool:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[BinaryIO]:
-    """Open a new file in a folder, which is removed at the end if it still has its name."""
+    """Open a new file in a folder. It is removed at the end unless it was renamed."""
     path = folder / f".unfinished-{uuid4().hex}"
     try:
         with path.open("xb") as file:
@@ -204,71 +240,74 @@ def _temporary(folder: Path) -> Iterator[BinaryIO]:
 
 
 def _write(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a whole file or nothing: until all is written, an older one stays."""
+    """Write a whole file or nothing. An older file stays until the new one is complete."""
     target = _target(path)
     if target.exists() and not target.is_file():
-        # A device or a pipe: there is nothing to lose, and it must not be replaced.
+        # A device or a pipe must stay one, and has no content to lose.
         target.write_bytes(data)
         return
     with _temporary(target.parent) as file:
         file.write(data)
         file.flush()
-        # The name must not reach the disk before what it stands for.
+        # After a crash, the name must not lead to a file whose data never reached the disk.
         os.fsync(file.fileno())
         file.close()
         if force and target.exists():
             shutil.copymode(target, file.name)
         elif not force:
-            # Whoever takes the name first has it: nothing that has appeared is overwritten.
+            # This fails if the file was made by someone else since the check.
             target.touch(exist_ok=False)
         os.replace(file.name, target)
 
 
-def _json(args, ranking, facts) -> bytes:
+def _json(outcome: Outcome, path: Path) -> bytes:
+    scoring, ranking = outcome.scoring, outcome.ranking
     report = {
         "sklearn_ncti": __version__,
-        "command": args.command,
-        **facts,
+        "command": outcome.command,
+        **outcome.facts,
         "normalization": ranking.normalization,
-        **{name: getattr(args, name) for name in _SURENESS if hasattr(args, name)},
+        **({name: getattr(scoring, name) for name in _UNCERTAINTY_OPTIONS} if scoring else {}),
         "best": _plain(ranking.best),
         "results": _rows(ranking),
     }
     return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _csv(args, ranking, facts) -> bytes:
+def _csv(outcome: Outcome, path: Path) -> bytes:
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, fieldnames=list(ranking.results))
+    writer = csv.DictWriter(file, fieldnames=list(outcome.ranking.results))
     writer.writeheader()
-    for row in _rows(ranking):
+    for row in _rows(outcome.ranking):
         writer.writerow({name: _no_formula(value) for name, value in row.items()})
     return file.getvalue().encode()
 
 
-def _picture(args, ranking, facts) -> bytes:
-    display = RankingDisplay.from_ranking(ranking)
+def _picture(outcome: Outcome, path: Path) -> bytes:
+    display = RankingDisplay.from_ranking(outcome.ranking)
     file = io.BytesIO()
     display._draw_alone("components").savefig(
-        file, format=args.plot.suffix[1:].lower(), dpi=150, bbox_inches="tight"
+        file, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight"
     )
     return file.getvalue()
 
 
-def _html(args, ranking, facts) -> bytes:
-    # Options as they were used; where things were written is no setting.
-    names = set(vars(args)) - {"command", "run", "images", "force", *_MAKERS}
+def _html(outcome: Outcome, path: Path) -> bytes:
+    images = outcome.images
+    if images is None:
+        raise ValueError("a report needs images")
     text = ranking_report(
-        ranking,
-        *args.images,
-        settings={name: getattr(args, name) for name in sorted(names)},
-        n_skipped=facts["n_skipped_images"],
+        outcome.ranking,
+        images.paths,
+        images.labels,
+        settings=images.settings,
+        n_skipped=images.n_skipped,
     )
     return encodable(text).encode()
 
 
-# What is in a file, by the option that names it.
-_MAKERS: dict[str, Callable[[Any, Ranking, Mapping[str, Any]], bytes]] = {
+# Functions that make the content of each file, by option.
+_MAKERS: dict[str, Callable[[Outcome, Path], bytes]] = {
     "json": _json,
     "csv": _csv,
     "plot": _picture,
@@ -276,22 +315,22 @@ _MAKERS: dict[str, Callable[[Any, Ranking, Mapping[str, Any]], bytes]] = {
 }
 
 
-def _rows(ranking) -> list[dict[str, Any]]:
-    """Results as plain values, candidates in the order of the ranking."""
+def _rows(ranking: Ranking) -> list[dict[str, Any]]:
+    """Return the results as plain values, best candidate first."""
     columns = ranking.results
     order = np.argsort(columns["rank"], kind="stable")
     return [{name: _plain(column[i]) for name, column in columns.items()} for i in order]
 
 
 def _plain(value: Any) -> Any:
-    """Python value of an array's item; None, which JSON has, for NaN, which it has not."""
+    """Return an item of an array as JSON can hold it: None in place of NaN and infinity."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str):
-        # Names of files may hold bytes that are not valid UTF-8.
+        # File names may contain bytes that are not valid UTF-8.
         return encodable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _no_formula(value: Any) -> Any:
-    """Return text of others so that no spreadsheet computes it."""
+    """Return a value so that no spreadsheet reads it as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh, qr
 from scipy.linalg.blas import dgemm, sgemm
 
-from .arrays import as_float32, as_float64, beside, is_tensor, namespace, to_host
+from .._utils.arrays import as_float32, as_float64, is_tensor, namespace, to_device_of, to_host
 from .threads import one_blas_thread
 
 # Eigenvectors that are refined together with the wanted ones, so that those at the edge are
@@ -123,7 +123,7 @@ def _refined_bases(
     for vectors in _bases(scatter, k, dtype):
         values, vectors, image, angle = _ritz_pairs(scatter, vectors, k)
         yield values, vectors, angle
-        values, vectors, _, angle = _ritz_pairs(scatter, beside(image, scatter), k)
+        values, vectors, _, angle = _ritz_pairs(scatter, to_device_of(image, scatter), k)
         yield values, vectors, angle
 
 

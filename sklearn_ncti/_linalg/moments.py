@@ -16,7 +16,14 @@ import numpy as np
 from scipy.linalg.blas import dger
 from scipy.sparse import csc_matrix
 
-from .arrays import as_float64, beside, is_tensor, namespace, to_host, zeros_beside
+from .._utils.arrays import (
+    as_float64,
+    is_tensor,
+    namespace,
+    to_device_of,
+    to_host,
+    zeros_on_device_of,
+)
 from .threads import exact_float32_products, shared_work
 
 # Values in a chunk of which products are taken, 32 or 64 MiB: large enough for BLAS to be as
@@ -160,9 +167,9 @@ def centered_chunks(
     parts = list(chunks(n, d, values))
     if is_tensor(X):
         torch = namespace(X)
-        shift = beside(shift, X)
+        shift = to_device_of(shift, X)
         for part in parts:
-            chosen = X[part] if rows is None else X[beside(rows[part], X)]
+            chosen = X[part] if rows is None else X[to_device_of(rows[part], X)]
             yield part, chosen.to(torch.float32 if dtype == np.float32 else torch.float64) - shift
         return
     buffer = np.empty((parts[0].stop, d), dtype=dtype)
@@ -184,7 +191,7 @@ def first_guess(X: Any, dtype: type) -> np.ndarray:
     """Mean of a few rows, spread evenly, in `dtype`: near enough to centre by."""
     d = X.shape[1]
     rows = np.arange(0, len(X), max(1, len(X) // _SAMPLED_ROWS))[:_SAMPLED_ROWS]
-    total = zeros_beside((d,), X)
+    total = zeros_on_device_of((d,), X)
     with np.errstate(invalid="ignore", over="ignore"):
         # A few rows at once: the system maps far more of a file than what is touched.
         for _, block in centered_chunks(X, np.zeros(d), np.float64, rows=rows, values=16 * d):
@@ -223,7 +230,7 @@ def raw_moments(
     """
     d = X.shape[1]
     n = len(X) if rows is None else len(rows)
-    total = zeros_beside((d,), X)
+    total = zeros_on_device_of((d,), X)
     # What NaN and infinity do to the sums is looked at in the end.
     with shared_work_on(X) as run, np.errstate(invalid="ignore", over="ignore"):
         add, result = _outer_products(X, d, dtype, run)
@@ -272,7 +279,7 @@ def row_products(
         add, result = _outer_products(X, n, dtype, run)
         for part in chunks(d, n, _CHUNK_VALUES):
             columns = as_float64(X[:, part])
-            middle = columns.mean(0) if center is None else beside(center[part], X)
+            middle = columns.mean(0) if center is None else to_device_of(center[part], X)
             used[part] = to_host(middle)
             block = (columns - middle).T
             add(block if is_tensor(X) else np.ascontiguousarray(block, dtype=dtype))
@@ -308,9 +315,9 @@ def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
 def column_means(X: Any, rows: np.ndarray | None = None) -> np.ndarray:
     """Mean of every column over `rows` (None for all), summed in float64."""
     n, d = X.shape if rows is None else (len(rows), X.shape[1])
-    total = zeros_beside((d,), X)
+    total = zeros_on_device_of((d,), X)
     for part in chunks(n, d):
-        total += as_float64(X[part if rows is None else beside(rows[part], X)]).sum(0)
+        total += as_float64(X[part if rows is None else to_device_of(rows[part], X)]).sum(0)
     return to_host(total) / n
 
 
@@ -337,12 +344,12 @@ def class_moments(H: Any, y: np.ndarray, n_classes: int) -> ClassMoments:
         The moments.
     """
     counts = np.bincount(y, minlength=n_classes)
-    sums = zeros_beside((n_classes, H.shape[1]), H)
+    sums = zeros_on_device_of((n_classes, H.shape[1]), H)
     for classes, rows in _chunks_by_class(H, y):
         _add_by_class(sums, classes, rows)
     means = to_host(sums) / np.maximum(counts, 1)[:, None]
     # Sums of many rows are rounded; what is left about a first mean is summed exactly enough.
-    sums = zeros_beside(sums.shape, H)
+    sums = zeros_on_device_of(sums.shape, H)
     add, result = _outer_products(H, H.shape[1], np.float64)
     for classes, rows in _chunks_by_class(H, y, means):
         _add_by_class(sums, classes, rows)
@@ -368,8 +375,8 @@ def _chunks_by_class(
     H: Any, y: np.ndarray | None, centers: np.ndarray | None = None
 ) -> Iterator[tuple[Any, Any]]:
     """Yield the classes of a chunk of rows, and the rows, less the centers of these classes."""
-    y = None if y is None else beside(y, H)
-    centers = None if centers is None else beside(centers, H)
+    y = None if y is None else to_device_of(y, H)
+    centers = None if centers is None else to_device_of(centers, H)
     for part in chunks(*H.shape):
         classes = None if y is None else y[part]
         yield classes, H[part] if centers is None else H[part] - centers[classes]
@@ -438,7 +445,7 @@ def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[C
     not depend on their number.
     """
     if is_tensor(X):
-        total = zeros_beside((m, m), X)
+        total = zeros_on_device_of((m, m), X)
 
         def add(block):
             with exact_float32_products:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigvalsh
 
-from .arrays import beside, namespace, to_host
+from .._utils.arrays import namespace, to_device_of, to_host
 from .moments import gram, shared_work_on
 from .threads import one_blas_thread
 
@@ -86,11 +86,11 @@ def class_nuclear_norms(
         products, hits = 0.0, 0.0
         for start in range(0, n_rows, step):
             part = index[:, start : start + step]
-            P = rows(H[beside(part.ravel(), H)]).reshape(*part.shape, n_columns)
+            P = rows(H[to_device_of(part.ravel(), H)]).reshape(*part.shape, n_columns)
             # Rows that only fill a block up become zero, which adds no singular value.
-            scale = beside(valid[:, start : start + step], H)
+            scale = to_device_of(valid[:, start : start + step], H)
             P *= scale[..., None]
-            own_entries = P[beside(np.arange(n_blocks), H), :, beside(classes, H)]
+            own_entries = P[to_device_of(np.arange(n_blocks), H), :, to_device_of(classes, H)]
             hits = hits + (own_entries * scale).sum(-1)
             across = P.swapaxes(1, 2)
             products = products + (across @ P if tall else P @ across)

@@ -1,6 +1,7 @@
 """What NCTIScorer and its components share: validation, projection, measurement."""
 
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -13,30 +14,28 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from .._linalg.arrays import (
-    beside,
+from .._linalg.moments import check_finite, scatter_about
+from .._linalg.nuclear import class_nuclear_norms, nuclear_norm, nuclear_norm_from_gram
+from .._linalg.threads import threads_for_features
+from .._utils.arrays import (
     check_same_namespace,
     check_tensor,
     check_whole_numbers,
     like_input,
     stays_on_device,
+    to_device_of,
     to_host,
-    zeros_beside,
+    zeros_on_device_of,
 )
-from .._linalg.moments import check_finite, scatter_about
-from .._linalg.nuclear import class_nuclear_norms, nuclear_norm, nuclear_norm_from_gram
-from .._linalg.threads import threads_for_features
-from .discriminant import (
-    Projection,
-    canonical_correlations,
-    fit_discriminant,
-    held_out_projections,
-)
+from .._utils.components import Components
+from .._utils.resampling import Draws
+from .._utils.validation import encode_labels, has_other_rows, label_array
+from .batched import resampled_components
+from .discriminant import canonical_correlations, fit_discriminant
+from .projection import Projection, held_out_folds, held_out_projections
 
 #: The components in the order of the paper. Each is larger for the better features.
 COMPONENTS = ("seli", "ncc", "vc")
@@ -49,165 +48,14 @@ COMFORTABLE_ROWS = 5
 _FLOATS = [np.float64, np.float32, np.float16]
 
 
-def label_array(y: Any) -> Any:
-    """Return `y`, as an array of objects where another would make two labels equal.
-
-    numpy turns a list that has a string into an array of strings of one length, which makes a
-    label of NaN, drops NUL at the end of a string, and does not tell 1 from "1".
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Class labels as a user gives them.
-
-    Returns
-    -------
-    y : array-like of shape (n_samples,)
-        The same labels, on the host.
-
-    Raises
-    ------
-    ValueError
-        If a label is missing.
-
-    TypeError
-        If labels cannot be sorted.
-    """
-    y = to_host(y)
-    plain = np.asarray(y)
-    turned_to_text = isinstance(y, list | tuple) and plain.dtype.kind == "U"
-    labels = np.array(y, dtype=object) if turned_to_text else plain
-    if labels.ndim != 1 or labels.dtype.kind not in "OfmM":
-        return y
-    for row, label in enumerate(labels):
-        if _is_missing(label):
-            raise ValueError(
-                f"y has no label in row {row}: {label}. Label every row, or leave out those "
-                "that have no label."
-            )
-    if turned_to_text and len(set(labels)) == len(np.unique(plain)):
-        return y
-    if labels.dtype.kind == "O":
-        _check_sortable(labels)
-    return labels
-
-
-def _is_missing(label) -> bool:
-    """Whether a label is None, NaN, NaT or pandas.NA."""
-    try:
-        return label is None or bool(label != label)
-    except TypeError:
-        # What pandas.NA is compared with is NA, which is neither true nor false.
-        return True
-
-
-def _check_sortable(labels: np.ndarray) -> None:
-    """Raise a TypeError if labels have no order among each other."""
-    try:
-        sorted(set(labels))
-    except TypeError as exc:
-        kinds = sorted({type(label).__name__ for label in labels})
-        raise TypeError(
-            f"y has labels of the types {kinds}, which cannot be sorted. Use strings, or whole "
-            "numbers, for all classes."
-        ) from exc
-
-
-def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted classes and each row's index among them.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples,)
-        Class labels of any sortable type.
-
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-        The distinct labels.
-
-    codes : ndarray of shape (n_samples,)
-        Index of each label in `classes`.
-
-    Raises
-    ------
-    ValueError
-        If `y` is continuous or multi-label, or has fewer than two classes.
-    """
-    check_classification_targets(y)
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"y has {len(classes)} class(es) {classes.tolist()}, but transferability is "
-            "measured between classes: at least 2 are needed."
-        )
-    return classes, codes
-
-
 def has_few_rows(n: int, n_components: int, n_classes: int) -> bool:
     """Whether a discriminant overfits `n` rows."""
     return n < COMFORTABLE_ROWS * (n_components + n_classes)
 
 
-def has_other_rows(X: Any, y: Any) -> bool:
-    """Whether `score` was given other rows than the fitted ones.
-
-    Raises
-    ------
-    ValueError
-        If only one of rows and labels was given.
-    """
-    if (X is None) != (y is None):
-        missing = "X" if X is None else "y"
-        raise ValueError(
-            f"{missing} is None: pass both X and y to score other rows, or neither to get the "
-            "score of the fitted rows."
-        )
-    return X is not None
-
-
-def held_out_folds(cv, codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
-    """Return the rows that each split of `cv` holds out.
-
-    Parameters
-    ----------
-    cv : int, cross-validation splitter or iterable of splits
-        An integer stands for that many stratified folds.
-
-    codes : ndarray of shape (n_samples,)
-        Class of each row, 0 to ``n_classes - 1``.
-
-    n_classes : int
-        Number of classes.
-
-    Returns
-    -------
-    folds : list of ndarray of int
-        The rows of each fold.
-
-    Raises
-    ------
-    ValueError
-        If not every row is held out exactly once, or a fold has all rows of a class.
-    """
-    folds = [fold for _, fold in check_cv(cv, codes, classifier=True).split(codes, codes)]
-    times = np.bincount(np.concatenate(folds), minlength=len(codes))
-    if (times != 1).any():
-        row = int(np.flatnonzero(times != 1)[0])
-        raise ValueError(
-            f"cv={cv!r} holds out row {row} {times[row]} times: every row must be held out "
-            "exactly once. Use an integer, KFold or StratifiedKFold."
-        )
-    whole = np.bincount(codes, minlength=n_classes)
-    for fold in folds:
-        left = whole - np.bincount(codes[fold], minlength=n_classes)
-        if not left.all():
-            raise ValueError(
-                f"cv={cv!r} holds out all {whole[left == 0][0]} row(s) of a class at once, and "
-                "nothing is left to fit that class to. Use stratified folds, and at least 2 "
-                "rows of every class."
-            )
-    return folds
+def measures_fitted_rows(scorer: Any) -> bool:
+    """Whether the rows of a scorer can be resampled in their principal coordinates."""
+    return scorer.variant == "released" and scorer.cv is None
 
 
 class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -223,8 +71,9 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         "cv": ["cv_object"],
     }
     _measured: tuple[str, ...] = COMPONENTS
-    # Set on an instance by who resamples its rows, which are else let go after the fit.
-    _keeps_projection = False
+
+    #: What of a network it measures, see :class:`~sklearn_ncti.FeatureScorer`.
+    response = "features"
 
     def __init__(
         self,
@@ -282,29 +131,27 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             projection = Projection.of(X, codes, n_classes, k)
             self._discriminant = self._fitted(projection)
             if self.cv is None:
-                self._raw, self._absolute = self._measure(
-                    X, projection.H, codes, projection.moments
-                )
+                self._components = self._measure(X, projection.H, codes, projection.moments)
             else:
-                self._raw, self._absolute = self._measure_held_out(X, codes, projection)
-        if self._keeps_projection:
-            self._projection = projection, codes
+                self._components = self._measure_held_out(X, codes, projection)
+        # For resamples: k numbers of a row, which is little beside its features.
+        self._projection = (projection, codes) if measures_fitted_rows(self) else None
         self.n_components_ = k
         self.shrinkage_ = self._discriminant.shrinkage
         ratio = projection.basis.variances / projection.basis.total_variance
         self.explained_variance_ratio_ = like_input(ratio, given)
-        for name, value in self._raw.items():
+        for name, value in self._components.raw.items():
             setattr(self, f"{name}_", value)
-        self._few_rows = ""
+        self.notes_ = []
         if self.cv is None and has_few_rows(n, k, n_classes):
             fewer = "use variant='released'" if paper else "lower n_components"
-            self._few_rows = (
+            self.notes_.append(
                 f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
                 f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
                 "the discriminant overfits and even noise can look well separated. Measure rows "
                 f"that were not fitted with cv=5, add rows, or {fewer}."
             )
-            warnings.warn(self._few_rows, UserWarning, stacklevel=2)
+            warnings.warn(self.notes_[0], UserWarning, stacklevel=2)
         return self
 
     def _fitted(self, projection):
@@ -319,7 +166,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         )
 
     def _measure(self, X, H, codes, moments=None):
-        """Raw and absolute components of rows under the fitted projection, as two dicts.
+        """Components of rows under the fitted projection.
 
         The moments of the rows are those about the fitted means, None to take them here.
         """
@@ -335,20 +182,20 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             seli = nuclear_norm_from_gram(products), fitted.variances_of(within, total)
         if {"ncc", "vc"} & set(self._measured):
             posterior = fitted.posterior_by_class(H, codes)
-        return self._components(X, codes, seli, posterior)
+        return self._combined(X, codes, seli, posterior)
 
     def _measure_held_out(self, X, codes, projection):
-        """Raw and absolute components, each row under axes that were fitted without it."""
+        """Components, each row under axes that were fitted without it."""
         n, k = projection.H.shape
         n_classes = len(projection.moments.counts)
         folds = held_out_folds(self.cv, codes, n_classes)
-        # The last column says by which discriminant a row is looked at.
-        held_out = zeros_beside((n, k + 1), X)
+        # The last column is the index of the discriminant that a row is measured by.
+        held_out = zeros_on_device_of((n, k + 1), X)
         discriminants, sums = [], np.zeros((3, min(k, n_classes - 1)))
         others = held_out_projections(X, codes, n_classes, folds, k, projection.basis.dtype)
         for i, (fold, other) in enumerate(zip(folds, others, strict=True)):
             fitted = self._fitted(other)
-            place = beside(fold, X)
+            place = to_device_of(fold, X)
             H = other.H[place]
             held_out[place, : H.shape[1]] = H
             held_out[place, k] = float(i)
@@ -359,7 +206,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             discriminants.append(fitted)
 
         def posterior(rows):
-            P = zeros_beside((len(rows), n_classes), rows)
+            P = zeros_on_device_of((len(rows), n_classes), rows)
             for i, fitted in enumerate(discriminants):
                 chosen = rows[:, k] == i
                 P[chosen] = fitted.posterior(rows[chosen][:, : len(fitted.axes)])
@@ -370,10 +217,10 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         within = np.maximum(used[0], np.finfo(float).eps * used[2])
         seli = float(np.sqrt(n * used[2] / within).sum()), used
         blocks = class_nuclear_norms(posterior, held_out, codes, n_classes, n_classes)
-        return self._components(X, codes, seli, blocks)
+        return self._combined(X, codes, seli, blocks)
 
-    def _components(self, X, codes, seli, posterior):
-        """Raw and absolute value of every component in `_measured`, as two dicts."""
+    def _combined(self, X, codes, seli, posterior) -> Components:
+        """Components in `_measured`, from the coordinates (seli) and the posterior."""
         n_classes = len(self._discriminant.centers)
         raw, absolute = {}, {}
         if "seli" in self._measured:
@@ -392,7 +239,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             least = np.log(np.sqrt(counts / n_classes).sum())
             most = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
             absolute["vc"] = float(1.0 - (np.log(total) - least) / (most - least))
-        return raw, absolute
+        return Components(raw, absolute)
 
     def _validated(self, X, y="no_validation", *, reset=False):
         """Rows as an array or a tensor on its device, and labels as an array."""
@@ -418,11 +265,11 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             ensure_all_finite=False,
         )
 
-    def _measure_rows(self, X, y):
-        """Raw and absolute components of the fitted rows (no arguments) or of others."""
+    def _components_of(self, X, y) -> Components:
+        """Components of the fitted rows (no arguments) or of others."""
         check_is_fitted(self)
         if not has_other_rows(X, y):
-            return self._raw, self._absolute
+            return self._components
         X, y = self._validated(X, y)
         classes = to_host(self.classes_)
         unknown = np.setdiff1d(y, classes)
@@ -433,6 +280,26 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"{'...' if len(classes) > 5 else ''}."
             )
         return self._measure(X, self._projected(X), np.searchsorted(classes, y))
+
+    def _resampled(self, draws: Draws) -> Components:
+        """Components of every resample of the fitted rows."""
+        check_is_fitted(self)
+        if self._projection is None:
+            raise ValueError(
+                f"{type(self).__name__} can resample the rows that it was fitted to, but it was "
+                "fitted with another variant or cv, or loaded from a file. Fit it again."
+            )
+        projection, codes = self._projection
+        return resampled_components(
+            projection, self._discriminant, draws, partial(self._combined, None, codes)
+        )
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "_projection" in state:
+            # Rows of the training data are no part of the fitted estimator.
+            state["_projection"] = None
+        return state
 
     def _projected(self, X):
         """Principal coordinates of validated rows."""
@@ -478,7 +345,7 @@ class CoordinatesMixin(TransformerMixin):
             Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
         """
         H = self._project(X, "transform")
-        return like_input(H @ beside(self._discriminant.axes, H), X)
+        return like_input(H @ to_device_of(self._discriminant.axes, H), X)
 
     @property
     def _n_features_out(self) -> int:

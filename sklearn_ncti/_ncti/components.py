@@ -1,8 +1,17 @@
 """One transformer per component of the index, for pipelines."""
 
+import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.metaestimators import available_if
 
-from .base import BaseNCTI, CoordinatesMixin, PosteriorClassifierMixin, PosteriorMixin
+from .._utils.resampling import Draws
+from .base import (
+    BaseNCTI,
+    CoordinatesMixin,
+    PosteriorClassifierMixin,
+    PosteriorMixin,
+    measures_fitted_rows,
+)
 
 
 class _OneComponentMixin:
@@ -24,7 +33,25 @@ class _OneComponentMixin:
         score : float
             The component; larger is better.
         """
-        return self._measure_rows(X, y)[0][self._measured[0]]
+        return self._components_of(X, y).raw[self._measured[0]]
+
+    @available_if(measures_fitted_rows)
+    def resample(self, draws: Draws) -> np.ndarray:
+        """Score of every resample of the fitted rows.
+
+        Only for ``variant="released"`` without `cv`, as :meth:`NCTIScorer.resample`.
+
+        Parameters
+        ----------
+        draws : Draws
+            Weights of the rows in every resample, see :class:`~sklearn_ncti.FeatureScorer`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_resamples,)
+            The component in every resample.
+        """
+        return self._resampled(draws).raw[self._measured[0]]
 
 
 class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):

@@ -3,8 +3,17 @@
 from typing import Self
 
 from numpy.typing import ArrayLike
+from sklearn.utils.metaestimators import available_if
 
-from .base import BaseNCTI, CoordinatesMixin, PosteriorClassifierMixin
+from .._utils.components import Components
+from .._utils.resampling import Draws
+from .base import (
+    COMPONENTS,
+    BaseNCTI,
+    CoordinatesMixin,
+    PosteriorClassifierMixin,
+    measures_fitted_rows,
+)
 
 
 class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
@@ -126,10 +135,13 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
     2.188
     """
 
+    #: Names of what `components` returns.
+    component_names = COMPONENTS
+
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         super().fit(X, y)
-        self.components_ = dict(self._raw)
-        self.score_ = sum(self._absolute.values())
+        self.components_ = dict(self._components.raw)
+        self.score_ = sum(self._components.absolute.values())
         return self
 
     fit.__doc__ = BaseNCTI.fit.__doc__
@@ -156,7 +168,7 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
         score : float
             In [0, 3]; larger is better.
         """
-        return sum(self._measure_rows(X, y)[1].values())
+        return sum(self._components_of(X, y).absolute.values())
 
     def component_scores(
         self, X: ArrayLike | None = None, y: ArrayLike | None = None, *, absolute: bool = False
@@ -179,5 +191,44 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
         components : dict of str to float
             Under the keys "seli", "ncc" and "vc"; larger is better for each.
         """
-        raw, parts = self._measure_rows(X, y)
-        return dict(parts if absolute else raw)
+        found = self._components_of(X, y)
+        return dict(found.absolute if absolute else found.raw)
+
+    def components(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Components:
+        """The three components and their absolute parts, as a ranking takes them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), default=None
+            Rows to score under the fitted projection; None for the fitted rows.
+
+        y : array-like of shape (n_samples,), default=None
+            Their classes.
+
+        Returns
+        -------
+        components : Components
+            `raw` is what `component_scores` returns, `absolute` the parts in [0, 1] that
+            `score` adds.
+        """
+        return self._components_of(X, y)
+
+    @available_if(measures_fitted_rows)
+    def resample(self, draws: Draws) -> Components:
+        """The three components of every resample of the fitted rows.
+
+        The principal components stay those of all rows; the discriminant is that of the
+        resample. Where there are fewer than 10 rows per component and class, the weights are
+        those of the Bayesian bootstrap. Only for ``variant="released"`` without `cv`.
+
+        Parameters
+        ----------
+        draws : Draws
+            Weights of the rows in every resample, see :class:`~sklearn_ncti.FeatureScorer`.
+
+        Returns
+        -------
+        components : Components
+            Arrays of shape (n_resamples,).
+        """
+        return self._resampled(draws)

@@ -1,16 +1,15 @@
 """RankingDisplay, the plots of a ranking."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._ncti.scorer import NCTIScorer
 from .._scoring.agreement import order_agreement
-from .._scoring.scoring import check_scorers
+from .._scoring.scorers import check_scorers, is_ncti
 from .._utils.optional import import_optional
 from .labels import LabelPlacer
 from .layout import (
@@ -23,9 +22,8 @@ from .layout import (
     text_scale,
     text_size,
 )
-
-if TYPE_CHECKING:
-    from .ranking import Ranking
+from .results import RankingResults
+from .robustness import agreement, pareto
 
 # From dark to light, so that they differ in grey print and for colour-blind readers.
 # The numbers of fills and hatches have no common factor, so that twelve components all differ.
@@ -125,7 +123,7 @@ class RankingDisplay:
     @classmethod
     def from_ranking(
         cls,
-        ranking: "Ranking",
+        ranking: RankingResults,
         *,
         cost: str | Mapping[str, float] | None = None,
         accuracies: Mapping[str, float] | None = None,
@@ -155,21 +153,21 @@ class RankingDisplay:
             If `cost` or `accuracies` do not match the ranking, see :meth:`Ranking.pareto` and
             :meth:`Ranking.agreement`.
         """
-        results, order = ranking.results, ranking._order
+        results, order = ranking.results, ranking.order
         names = ranking.names
         shown: dict[str, Any] = {}
         if ranking.resamples is not None:
             ends = [results[f"score_{end}"][order] for end in ("low", "high")]
             shown["intervals"] = np.column_stack(ends)
         if cost is not None:
-            shown["frontier"] = ranking.pareto(cost)
+            shown["frontier"] = pareto(ranking, cost)
             if isinstance(cost, str):
                 shown["cost_name"] = cost
                 shown["costs"] = results[cost][order].astype(float)
             else:
                 shown["costs"] = np.array([cost.get(name, np.nan) for name in names])
         if accuracies is not None:
-            ranking.agreement(accuracies)
+            agreement(ranking, accuracies)
             shown["accuracies"] = np.array([accuracies.get(name, np.nan) for name in names])
         # The score of a failed candidate is `error_score`, which may be any number.
         scores = np.where(results["error"] == "", results["score"], np.nan)
@@ -234,7 +232,7 @@ class RankingDisplay:
                 f"{'X' if y is None else 'y'}. Both are needed for kind='geometry'."
             )
         if X is not None:
-            scorer, _ = check_scorers(selector.scorer)
+            scorer = check_scorers(selector.scorer).ranking
             _check_scorer(scorer)
             features = selector.transform(X)
             display.labels = np.asarray(y)
@@ -543,7 +541,7 @@ def _scale_costs(ax, costs):
 
 
 def _check_scorer(scorer) -> None:
-    if not isinstance(scorer, NCTIScorer):
+    if not is_ncti(scorer):
         raise TypeError(
             f"The geometry is drawn in the coordinates of an NCTIScorer, got {scorer!r}. Fit one "
             "to the features and use RankingDisplay.from_estimator(scorer, X, y)."

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._ncti.base import COMPONENTS
-from .._ncti.scorer import NCTIScorer
 from .._scoring.normalization import NORMALIZATIONS, check_weights, summed
 
 
@@ -62,14 +61,14 @@ def ncti_scoring(estimator: Any, X: Any, y: ArrayLike) -> dict[str, float]:
     """
     steps = getattr(estimator, "steps", None)
     scorer = estimator if steps is None else estimator[-1]
-    if not isinstance(scorer, NCTIScorer):
+    if not hasattr(scorer, "components"):
         raise TypeError(
             f"estimator must end in an NCTIScorer, got {type(scorer).__name__}: use "
             "Pipeline([..., ('ncti', NCTIScorer())])."
         )
     features = X if steps is None or len(steps) == 1 else estimator[:-1].transform(X)
-    raw, absolute = scorer._measure_rows(features, y)
-    return {**raw, "score": sum(absolute.values())}
+    components = scorer.components(features, y)
+    return {**components.raw, "score": sum(components.absolute.values())}
 
 
 def ncti_refit(

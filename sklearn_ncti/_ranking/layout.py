@@ -104,7 +104,7 @@ def fit_rows(ax: Any, n_rows: int) -> tuple[float, int]:
 
 def legend_above(ax: Any, n_columns: int) -> None:
     """Put the legend above the axes, so that bars and points have the whole width."""
-    # Aligned on the right: on the left it could cover names beside the axes.
+    # Aligned on the right: on the left it could cover names next to the axes.
     where = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": n_columns}
     space = {"columnspacing": 1.2, "handletextpad": 0.5, "borderaxespad": 0.2}
     ax.legend(**where, **space, frameon=False, fontsize=text_size(ax))

@@ -3,13 +3,15 @@
 import html
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._ncti.discriminant import SHRINKAGE_FLOOR
 from .._scoring.bootstrap import LEVEL
 from .._utils.terminal import printable
+from .results import RankingResults
+from .robustness import leave_one_out, scorer_agreement
 
 # Columns of text that a table with more than the plain columns should fit into.
 _WIDTH = 100
@@ -21,7 +23,9 @@ _NAMED = 3
 _MARK = None
 
 
-def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def as_text(
+    ranking: RankingResults, extra_columns: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
     """Return a ranking as aligned text.
 
     Parameters
@@ -29,7 +33,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
     ranking : Ranking
         The ranking.
 
-    beside : dict of str to dict of str to str, default=None
+    extra_columns : dict of str to dict of str to str, default=None
         Further columns, ``{header: {name: text}}``.
 
     Returns
@@ -37,7 +41,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
     text : str
         The table, best candidate first, and below it what there is to say about it.
     """
-    header, rows = _table(ranking, beside or {})
+    header, rows = _table(ranking, extra_columns or {})
     cells = [row for row in [header, *rows] if row is not _MARK]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     whole = sum(widths) + 2 * (len(widths) - 1)
@@ -54,7 +58,7 @@ def as_text(ranking: Any, beside: Mapping[str, Mapping[str, str]] | None = None)
     return "\n".join([*lines, *(line for note in notes(ranking) for line in _wrapped(note))])
 
 
-def as_html(ranking: Any) -> str:
+def as_html(ranking: RankingResults) -> str:
     """Return a ranking as an HTML table, and below it what there is to say about it."""
     header, rows = _table(ranking, {})
 
@@ -64,11 +68,11 @@ def as_html(ranking: Any) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    foot = "".join(f"<p>{html.escape(note)}</p>" for note in notes(ranking))
+    foot = "".join(f"<p>{html.escape(note.text)}</p>" for note in notes(ranking))
     return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
 
 
-def _table(ranking, beside):
+def _table(ranking, extra_columns):
     """Header and rows, best first, with marks between groups."""
     results, components = ranking.results, list(ranking.weights)
     models = results["model"]
@@ -86,7 +90,7 @@ def _table(ranking, beside):
     normalized = {name: _numbers(results[f"normalized_{name}"]) for name in components}
     raw = {f"raw {name}": _numbers(results[name]) for name in components}
     further = {name: _with_ranks(results, name) for name in ranking.scorers}
-    further |= {name: [texts.get(m, "-") for m in models] for name, texts in beside.items()}
+    further |= {name: [texts.get(m, "-") for m in models] for name, texts in extra_columns.items()}
     # What was asked for stays; the parts of the score, which `results` has, make room.
     for parts in (normalized | raw, normalized, {}):
         shown = columns | parts | further
@@ -95,7 +99,7 @@ def _table(ranking, beside):
             break
 
     rows, above = [], None
-    for i in ranking._order:
+    for i in ranking.order:
         group = results["group"][i] if ranking.resamples is not None else None
         if above is not None and group != above:
             rows.append(_MARK)
@@ -118,30 +122,53 @@ def _with_ranks(results, name) -> list[str]:
     ]
 
 
-def notes(ranking: Any) -> list[str]:
-    """Return what there is to say below the table of a ranking, one paragraph each."""
+@dataclass(frozen=True)
+class Note:
+    """A paragraph below the table of a ranking.
+
+    Attributes
+    ----------
+    text : str
+        The paragraph, without characters that steer a terminal.
+
+    is_whole : bool
+        Whether it stays on one line, so that it can be searched for.
+
+    is_failure : bool
+        Whether it is about a candidate that failed.
+    """
+
+    text: str
+    is_whole: bool = False
+    is_failure: bool = False
+
+
+def notes(ranking: RankingResults) -> list[Note]:
+    """Return the paragraphs below the table of a ranking."""
     found = []
-    if ranking.weights:
-        found.append(_formula(ranking))
     if ranking.resamples is not None:
         found += _of_resamples(ranking)
     found += ranking.notes
-    found += _of_the_pool(ranking)
+    found += _pool_notes(ranking)
     if ranking.scorers:
         found += _of_scorers(ranking)
     results = ranking.results
-    for i in ranking._order:
-        if results["error"][i]:
-            error = results["error"][i].partition("\n")[0]
-            found.append(f"failed: {results['model'][i]}: {error}")
-    return [printable(note) for note in found]
+    failures = [
+        f"failed: {results['model'][i]}: {results['error'][i].partition(chr(10))[0]}"
+        for i in ranking.order
+        if results["error"][i]
+    ]
+    return [
+        *([Note(printable(_formula(ranking)), is_whole=True)] if ranking.weights else []),
+        *(Note(printable(text)) for text in found),
+        *(Note(printable(text), is_whole=True, is_failure=True) for text in failures),
+    ]
 
 
-def _wrapped(note) -> list[str]:
-    # Sentences of a note are wrapped; messages of errors stay whole, so that they can be found.
-    if note.startswith(("failed: ", "score = ")):
-        return [note]
-    return textwrap.wrap(note, _WIDTH, subsequent_indent="  ", break_long_words=False)
+def _wrapped(note: Note) -> list[str]:
+    if note.is_whole:
+        return [note.text]
+    return textwrap.wrap(note.text, _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
 def _formula(ranking) -> str:
@@ -192,12 +219,12 @@ def _span(low, high) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
-def _of_the_pool(ranking) -> list[str]:
-    """Say what the order owes to single candidates, and to the scale of features."""
+def _pool_notes(ranking) -> list[str]:
+    """Return notes on how the order depends on single candidates and on feature scale."""
     if not ranking.weights or ranking.normalization == "absolute":
         return []
     notes = []
-    without = ranking.leave_one_out()
+    without = leave_one_out(ranking)
     turned = [
         f"without {left_out!r}, {best!r} comes before {was!r}"
         for left_out, best, was, changes in zip(
@@ -225,7 +252,7 @@ def _of_the_pool(ranking) -> list[str]:
 
 def _of_scorers(ranking) -> list[str]:
     results = ranking.results
-    agreement = ranking.scorer_agreement()
+    agreement = scorer_agreement(ranking)
     pairs = [
         f"{a} and {b} {tau:.2f}"
         for a, b, tau in zip(

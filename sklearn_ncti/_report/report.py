@@ -1,4 +1,4 @@
-"""A ranking of image folders as one HTML file that needs nothing else."""
+"""A ranking of images as one self-contained HTML file."""
 
 import base64
 import html
@@ -6,46 +6,30 @@ import io
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
+from importlib import metadata, resources
 from typing import Any
 
 import numpy as np
 
 from .._ranking.display import RankingDisplay
+from .._ranking.ranking import Ranking
 from .._ranking.table import notes
+from .._scoring.columns import COLUMNS, Column, component_columns, scorer_columns
 from .._utils.optional import import_optional
 from .._utils.terminal import printable
 from .._version import __version__
 from ..backbones._images import BadImageError, read_image
 
-# What classes are shown by; a file with more would be too large to send round.
+# Limits of the example images, which keep the file small: classes, images of each class, and
+# pixels of the longer side.
 _CLASSES_WITH_EXAMPLES = 24
 _EXAMPLES = 4
 _SIDE = 96
 
-# Headers, columns of results, formats, and what to say of them, as far as they are there.
-_COLUMNS = (
-    ("rank", "rank", "d", "1 is the candidate to fine-tune first; equal scores share a rank"),
-    ("model", "model", "", "name of the candidate"),
-    ("score", "score", ".3f", "sum of the components after scaling; larger is better"),
-    ("from", "score_low", ".3f", "lower end of the interval of the score over resampled rows"),
-    ("to", "score_high", ".3f", "upper end of that interval"),
-    ("seli", "normalized_seli", ".3f", "how far the features part the classes, scaled"),
-    ("ncc", "normalized_ncc", ".3f", "how sure the nearest class center is of the truth, scaled"),
-    ("vc", "normalized_vc", ".3f", "how far the rows of one class have become one point, scaled"),
-    ("raw seli", "seli", ".1f", "the component before scaling"),
-    ("raw ncc", "ncc", ".3f", "the component before scaling, in [0, 1]"),
-    ("raw vc", "vc", ".3f", "the component before scaling"),
-    (
-        "images/s",
-        "images_per_second",
-        ".1f",
-        "speed of this run; none for features that were kept",
-    ),
-    ("features", "n_features", ".0f", "width of the features"),
-    ("parameters", "n_parameters", ",.0f", "of the network without its classifier"),
-    ("license", "license", "", "of the weights, as timm states it"),
-)
+# Columns of the registry before and after those of the components. Those without values are
+# left out.
+_FIRST = ("rank", "model", "score", "score_low", "score_high")
+_LAST = ("images_per_second", "n_features", "n_parameters", "license")
 
 _PACKAGES = ("scikit-learn", "numpy", "scipy", "torch", "torchvision", "timm", "pillow")
 
@@ -59,71 +43,9 @@ _CITATION = """\
   pages     = {5549--5558}
 }"""
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #d0d4d9; --soft: #f3f5f7; --faint: #59636e; }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #3d444d; --soft: #1b2129; --faint: #9aa4af; }
-  body { background: #0e1116; color: #e6e9ed; }
-}
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; padding: 1rem; }
-h1 { font-size: 1.5rem; margin: 0.5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; }
-p { margin: 0.5rem 0; overflow-wrap: anywhere; }
-.faint { color: var(--faint); }
-.box { border: 1px solid var(--line); border-radius: 6px; overflow: auto; max-height: 40rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.6rem; text-align: right; white-space: nowrap; }
-th { background: var(--soft); position: sticky; top: 0; }
-tbody tr + tr > * { border-top: 1px solid var(--line); }
-th.word, td.word { text-align: left; }
-td.word { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
-th button { all: unset; cursor: pointer; }
-th button:focus-visible { outline: 2px solid; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; }
-th[aria-sort=descending] button::after { content: " \\25BC"; }
-td.failed { color: var(--faint); font-style: italic; }
-figure { margin: 0.5rem 0; background: white; color: black; }
-figure.box { padding: 0.5rem; max-height: none; }
-figure svg { display: block; min-width: 34rem; width: 100%; max-width: 60rem; height: auto; }
-figcaption { font-size: 0.9rem; }
-.examples img { height: 4.5rem; width: auto; margin-right: 0.25rem; vertical-align: middle; }
-pre { background: var(--soft); padding: 0.75rem; overflow: auto; margin: 0.5rem 0; }
-details { margin: 0.5rem 0; }
-dt { font-weight: 600; float: left; clear: left; margin-right: 0.75rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-@media print { .box { max-height: none; overflow: visible; } }
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  for (const head of heads) {
-    head.querySelector("button").addEventListener("click", () => {
-      const now = head.getAttribute("aria-sort");
-      const up = now ? now === "descending" : head.dataset.first === "ascending";
-      const rows = [...table.tBodies[0].rows];
-      const key = (row) => row.cells[head.cellIndex].dataset.key;
-      rows.sort((a, b) => {
-        const [x, y] = [key(a), key(b)];
-        if (x === y) return 0;
-        if (x === "") return 1;
-        if (y === "") return -1;
-        const numbers = head.dataset.kind === "number";
-        const order = numbers ? Number(x) - Number(y) : x < y ? -1 : 1;
-        return up ? order : -order;
-      });
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      table.tBodies[0].append(...rows);
-    });
-  }
-}
-"""
-
 
 def ranking_report(
-    ranking: Any,
+    ranking: Ranking,
     paths: Sequence[str],
     labels: np.ndarray,
     *,
@@ -135,24 +57,24 @@ def ranking_report(
     Parameters
     ----------
     ranking : Ranking
-        The ranking; its candidates are names that ``timm.create_model`` takes.
+        Ranking of candidates whose names ``timm.create_model`` accepts.
 
     paths : sequence of str
-        The image files that were ranked on.
+        Image files that the candidates were ranked on, including skipped ones.
 
     labels : ndarray of shape (n_images,)
-        Class of each.
+        Class of each image.
 
     settings : dict of str to object
-        What the run was made with, to be shown.
+        Options of the run, shown in the report.
 
     n_skipped : int, default=0
-        Images among them that could not be read and were left out.
+        Number of unreadable images among `paths`, which were left out.
 
     Returns
     -------
     html : str
-        A document that loads nothing: pictures, style and script are inside.
+        HTML document that contains its pictures, style and script, and loads nothing.
 
     Raises
     ------
@@ -167,8 +89,8 @@ def ranking_report(
         f"<h1>Fine-tune first: {_escaped(ranking.best)}</h1>",
         f'<p class="faint">{len(ranking)} candidates ranked on {images}, '
         f"{datetime.now():%Y-%m-%d %H:%M}</p>",
-        "<p>The order is a forecast made without any fine-tuning. Try the first few, not only "
-        "the first.</p>",
+        "<p>The order is a prediction made without any fine-tuning. Fine-tune the first few "
+        "candidates, not only the first.</p>",
         *_ranking_part(ranking),
         *_pictures_part(ranking),
         *_errors_part(ranking),
@@ -176,12 +98,17 @@ def ranking_report(
         "<h2>Fine-tune it</h2>",
         f"<pre>{_escaped(fine_tuning_code(ranking.best, len(classes)), keep=chr(10))}</pre>",
         "<h2>Settings and versions</h2>",
-        _definitions(settings | _versions()),
+        _definitions({**settings, **_versions()}),
         "<h2>Cite</h2>",
         f"<pre>{_escaped(_CITATION, keep=chr(10))}</pre>",
         f"<p>Computed with sklearn_ncti {_escaped(__version__)}; name its version too.</p>",
     ]
-    # The policy makes the promise of the docstring one that browsers keep.
+    return _page(f"Ranking: {_escaped(ranking.best)}", parts)
+
+
+def _page(title: str, parts: Sequence[str]) -> str:
+    """Return a whole HTML document around its parts."""
+    # The policy lets browsers enforce that the document loads nothing.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     policy += "script-src 'unsafe-inline'"
     return "\n".join(
@@ -189,16 +116,16 @@ def ranking_report(
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Ranking: {_escaped(ranking.best)}</title>",
-            f"<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<title>{title}</title>",
+            f"<style>\n{_asset('style.css')}</style>\n</head>\n<body>",
             *parts,
-            f"<script>{_SCRIPT}</script>\n</body>\n</html>\n",
+            f"<script>\n{_asset('sort.js')}</script>\n</body>\n</html>\n",
         ]
     )
 
 
 def fine_tuning_code(name: str, n_classes: int) -> str:
-    """Return the lines of timm that fine-tuning a candidate begins with."""
+    """Return the first lines of code to fine-tune a candidate with timm."""
     return "\n".join(
         [
             "import timm",
@@ -210,48 +137,64 @@ def fine_tuning_code(name: str, n_classes: int) -> str:
     )
 
 
-def _ranking_part(ranking) -> list[str]:
-    columns = [c for c in _COLUMNS if _is_told(ranking.results.get(c[1]))]
-    columns += [(name, name, ".3f", "another scorer, beside") for name in ranking.scorers]
-    heads = []
-    for header, name, style, meaning in columns:
-        kind = "number" if style else "word"
-        # The largest first, where larger is better.
-        first = "descending" if style and name != "rank" else "ascending"
-        now = ' aria-sort="ascending"' if name == "rank" else ""
-        heads.append(
-            f'<th scope="col" class="{kind}" data-kind="{kind}" data-first="{first}"{now}>'
-            f'<button type="button" title="{_escaped(meaning)}">{_escaped(header)}</button></th>'
-        )
+def _ranking_part(ranking: Ranking) -> list[str]:
+    """Return the table, the notes below it and the meanings of its columns."""
+    columns = [c for c in _shown_columns(ranking) if _has_values(ranking.results.get(c.name))]
     rows = []
-    for i in ranking._order:
+    for i in ranking.order:
         failed = ranking.results["error"][i] != ""
         cells = [
-            _cell(ranking.results[name][i], style, failed and name == "score")
-            for _, name, style, _ in columns
+            _cell(ranking.results[c.name][i], c.format, failed and c.name == "score")
+            for c in columns
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    meanings = {header: meaning for header, _, _, meaning in columns}
-    # Errors have a part of their own.
-    told = [_escaped(note) for note in notes(ranking) if not note.startswith("failed: ")]
+    # Failed candidates have their own part, with their whole errors.
+    shown = [_escaped(note.text) for note in notes(ranking) if not note.is_failure]
     return [
         "<h2>Ranking</h2>",
-        f'<div class="box"><table class="sortable"><thead><tr>{"".join(heads)}</tr></thead>',
+        f'<div class="box"><table class="sortable"><thead><tr>{"".join(map(_head, columns))}'
+        "</tr></thead>",
         f"<tbody>{''.join(rows)}</tbody></table></div>",
-        f'<p class="faint">{"<br>".join(told)}</p>',
+        f'<p class="faint">{"<br>".join(shown)}</p>',
         "<details><summary>What the columns mean</summary>",
-        f"{_definitions(meanings)}</details>",
+        f"{_definitions({column.header: column.meaning for column in columns})}</details>",
     ]
 
 
-def _is_told(column) -> bool:
-    """Whether at least one candidate has a value in a column."""
+def _shown_columns(ranking: Ranking) -> list[Column]:
+    """Return the columns of the table, whether they have values or not."""
+    components = [component_columns(name) for name in ranking.weights]
+    return [
+        *(COLUMNS[name] for name in _FIRST),
+        *(normalized for _, normalized in components),
+        *(raw for raw, _ in components),
+        *(COLUMNS[name] for name in _LAST),
+        *(scorer_columns(name)[0] for name in ranking.scorers),
+    ]
+
+
+def _has_values(column: np.ndarray | None) -> bool:
+    """Return whether at least one candidate has a value in a column."""
     if column is None:
         return False
     return bool((column != "").any() if column.dtype == object else np.isfinite(column).any())
 
 
-def _cell(value, style, failed) -> str:
+def _head(column: Column) -> str:
+    """Return the head of a column, with a button that sorts by it."""
+    kind = "number" if column.format else "word"
+    # A first click sorts numbers from large to small, but ranks from small to large.
+    first = "descending" if column.format and column.name != "rank" else "ascending"
+    now = ' aria-sort="ascending"' if column.name == "rank" else ""
+    return (
+        f'<th scope="col" class="{kind}" data-kind="{kind}" data-first="{first}"{now}>'
+        f'<button type="button" title="{_escaped(column.meaning)}">{_escaped(column.header)}'
+        "</button></th>"
+    )
+
+
+def _cell(value: Any, style: str, failed: bool) -> str:
+    """Return a value as a cell of the table. The key is what the script sorts by."""
     if not style:
         text = _escaped(value)
         return f'<td class="word" data-key="{text}">{text}</td>'
@@ -262,25 +205,29 @@ def _cell(value, style, failed) -> str:
     return f'<td data-key="{value!s}">{value:{style}}</td>'
 
 
-def _pictures_part(ranking) -> list[str]:
-    pictures = [("components", None, "What each component adds to the score.")]
+def _pictures_part(ranking: Ranking) -> list[str]:
+    """Return the components, and the scores against a cost if one is known."""
+    pictures: list[tuple[str, str | None, str]] = [
+        ("components", None, "Contribution of each component to the score.")
+    ]
     scored = ranking.results["error"] == ""
     for cost in ("images_per_second", "n_parameters"):
-        if cost in ranking.results and _is_told(ranking.results[cost][scored]):
-            pictures.append(("pareto", cost, "Scores against what the candidates cost."))
+        if cost in ranking.results and _has_values(ranking.results[cost][scored]):
+            pictures.append(("pareto", cost, "Score and cost of each candidate."))
             break
-    found = ["<h2>Pictures</h2>"]
-    for kind, cost, caption in pictures:
-        svg = _svg(RankingDisplay.from_ranking(ranking, cost=cost), kind)
+    part = ["<h2>Pictures</h2>"]
+    for kind, shown_cost, caption in pictures:
+        svg = _svg(RankingDisplay.from_ranking(ranking, cost=shown_cost), kind)
         label = f'role="img" aria-label="{_escaped(caption)}"'
-        found.append(
+        part.append(
             f'<figure class="box"><div {label}>{svg}</div>'
             f"<figcaption>{_escaped(caption)}</figcaption></figure>"
         )
-    return found
+    return part
 
 
-def _svg(display, kind) -> str:
+def _svg(display: RankingDisplay, kind: str) -> str:
+    """Return a picture as SVG markup, without metadata, so that equal runs give equal text."""
     matplotlib = import_optional("matplotlib", extra="plot")
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -290,8 +237,9 @@ def _svg(display, kind) -> str:
     return svg[svg.index("<svg") :]
 
 
-def _errors_part(ranking) -> list[str]:
-    errors = [(i, ranking.results["error"][i]) for i in ranking._order]
+def _errors_part(ranking: Ranking) -> list[str]:
+    """Return the errors of the candidates that failed, or nothing if none did."""
+    errors = [(i, ranking.results["error"][i]) for i in ranking.order]
     rows = [
         f'<tr><td class="word">{_escaped(ranking.results["model"][i])}</td>'
         f'<td class="word"><pre>{_escaped(error, keep=chr(10))}</pre></td></tr>'
@@ -306,7 +254,10 @@ def _errors_part(ranking) -> list[str]:
     ]
 
 
-def _data_part(paths, labels, classes, counts) -> list[str]:
+def _data_part(
+    paths: list[str], labels: np.ndarray, classes: np.ndarray, counts: np.ndarray
+) -> list[str]:
+    """Return the classes with their numbers of images and examples."""
     rows = []
     for i, (name, count) in enumerate(zip(classes, counts, strict=True)):
         examples = ""
@@ -327,28 +278,29 @@ def _data_part(paths, labels, classes, counts) -> list[str]:
     ]
 
 
-def _examples(paths, places) -> list[str]:
-    """Small copies of a few images of one class, evenly spaced among those that can be read."""
-    found = []
-    # Twice as many as are shown, in case some are bad: first every second one, then the others.
-    spaced = places[np.arange(2 * _EXAMPLES) * len(places) // (2 * _EXAMPLES)]
-    for place in dict.fromkeys(np.concatenate([spaced[::2], spaced[1::2]]).tolist()):
-        if len(found) == _EXAMPLES:
+def _examples(paths: list[str], indices: np.ndarray) -> list[str]:
+    """Return small copies of a few readable images of one class, as markup."""
+    examples: list[str] = []
+    # Twice as many candidates as needed, because some may be unreadable: every second one
+    # first, then those between.
+    spaced = indices[np.arange(2 * _EXAMPLES) * len(indices) // (2 * _EXAMPLES)]
+    for index in dict.fromkeys(np.concatenate([spaced[::2], spaced[1::2]]).tolist()):
+        if len(examples) == _EXAMPLES:
             break
         try:
-            image = read_image(paths, place, "RGB")
+            image = read_image(paths, index, "RGB")
         except BadImageError:
             continue
         image.thumbnail((_SIDE, _SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=80)
         data = base64.b64encode(file.getvalue()).decode("ascii")
-        found.append(f'<img alt="" src="data:image/jpeg;base64,{data}">')
-    return found
+        examples.append(f'<img alt="" src="data:image/jpeg;base64,{data}">')
+    return examples
 
 
 def _definitions(items: Mapping[str, Any]) -> str:
-    """Return terms and what belongs to them as a list of definitions."""
+    """Return terms and their values as a definition list."""
     lines = (
         f"<dt>{_escaped(name)}</dt><dd>{_escaped(_shown(value))}</dd>"
         for name, value in items.items()
@@ -357,21 +309,28 @@ def _definitions(items: Mapping[str, Any]) -> str:
 
 
 def _escaped(text: object, keep: str = "") -> str:
-    """Return text that is neither markup nor what documents must not hold or would hide."""
+    """Return text with markup and unprintable characters escaped."""
     return html.escape(printable(text, keep))
 
 
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
+    """Return a setting as text."""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return "-" if value is None else str(value)
 
 
 def _versions() -> dict[str, str]:
-    found = {"sklearn_ncti": __version__, "Python": platform.python_version()}
+    """Return the versions of the installed packages that affect the result."""
+    versions = {"sklearn_ncti": __version__, "Python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found | {"platform": platform.platform()}
+    return versions | {"platform": platform.platform()}
+
+
+def _asset(name: str) -> str:
+    """Return the text of a file of this folder."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

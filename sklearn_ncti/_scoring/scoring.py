@@ -1,320 +1,200 @@
-"""One candidate's features to the record that a ranking is made of."""
+"""One feature matrix to the `CandidateResult` that a ranking is made of."""
 
 import copy
 import time
-import traceback
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
-from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_y
 
-from .._linalg.arrays import to_host
-from .._ncti.base import COMPONENTS, BaseNCTI, encode_labels, label_array
-from .._ncti.discriminant import shared_moments
-from .._ncti.scorer import NCTIScorer
+from .._linalg.pca import shared_moments
+from .._ncti.base import BaseNCTI
+from .._utils.arrays import to_host
+from .._utils.components import Components
+from .._utils.resampling import Draws
+from .._utils.validation import encode_labels
 from ..companions._base import BaseCompanion
-from .bootstrap import (
-    Resampling,
-    can_resample_projection,
-    resampled_projection,
-    stacked,
+from .bootstrap import Resampling
+from .candidate import CandidateResult, ExtractionFacts, Failure, capture_errors
+from .scorers import (
+    Scorers,
+    can_resample,
+    class_name,
+    component_names,
+    is_cross_validated,
+    response_of,
 )
-
-# Columns of results that do not come from scorers beside the first.
-_RESERVED = {
-    *COMPONENTS,
-    *(f"normalized_{name}" for name in COMPONENTS),
-    *("model", "rank", "score", "score_low", "score_high", "rank_low", "rank_high"),
-    *("held", "best_probability", "group", "n_features", "shrinkage"),
-    *("extract_time", "score_time"),
-    *("images_per_second", "decode_time", "device_time", "n_parameters", "license"),
-    *("baseline", "baseline_rank", "error"),
-}
 
 #: Folds in which a classifier is scored.
 _N_FOLDS = 5
 
 
-def check_labels(labels: ArrayLike) -> np.ndarray:
-    """Return `labels` as a vector of at least two classes, or raise a ValueError."""
-    labels = _check_y(label_array(labels))
-    encode_labels(labels)
-    return labels
-
-
-def check_scorer(scorer: Any) -> Any:
-    """Return what scores a feature matrix, NCTIScorer() for None, or raise a TypeError.
-
-    That is an estimator with ``fit(X, y)`` and ``score()``, or any classifier.
-    """
-    if scorer is None:
-        return NCTIScorer()
-    if not (hasattr(scorer, "fit") and hasattr(scorer, "score")):
-        raise TypeError(f"scorer must have fit(X, y) and score(), got {scorer!r}.")
-    needed = _needed(scorer)
-    if needed and (isinstance(scorer, type) or not is_classifier(scorer)):
-        raise TypeError(
-            f"scorer must be a classifier, or have a score() that works without arguments on "
-            f"the fitted rows; {getattr(scorer, '__name__', type(scorer).__name__)}.score needs "
-            f"{needed}. Use an instance of NCTIScorer, of one of its components or of a "
-            "companion, or an estimator with the same contract."
-        )
-    return scorer
-
-
-def _needed(scorer) -> list[str]:
-    """Arguments without which ``scorer.score`` does not work."""
-    return [
-        name
-        for name, parameter in signature(scorer.score).parameters.items()
-        if parameter.default is Parameter.empty
-        and parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-    ]
-
-
-def check_scorers(scorer: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the scorer that ranks, and by name those that are shown beside it.
-
-    Parameters
-    ----------
-    scorer : None, estimator, or list of estimators and (name, estimator) pairs
-        The first of a list ranks.
-
-    Returns
-    -------
-    first : estimator
-        What ranks.
-
-    others : dict of str to estimator
-        The others. One without a name gets that of its class in lower case, numbered where
-        there are several.
-
-    Raises
-    ------
-    TypeError
-        If one of them cannot score.
-
-    ValueError
-        If the list is empty, two have one name, or columns of one would overwrite others.
-    """
-    if not isinstance(scorer, list | tuple):
-        scorer = [scorer]
-    if not scorer:
-        raise ValueError("scorer is an empty list: give at least 1, or None for NCTIScorer().")
-    pairs = [item if _is_pair(item) else (None, item) for item in scorer]
-    checked = [(name, check_scorer(item)) for name, item in pairs]
-    total = Counter(_class_name(item) for name, item in checked if name is None)
-    seen: Counter[str] = Counter()
-    named = []
-    for name, item in checked:
-        if name is None:
-            name = _class_name(item)
-            seen[name] += 1
-            name += f"-{seen[name]}" if total[name] > 1 else ""
-        named.append((name, item))
-    (_, first), *others = named
-    repeated = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"scorer has more than one named {repeated}; give each a name of its own with a "
-            "(name, scorer) pair."
-        )
-    _check_columns(first, [name for name, _ in others])
-    return first, dict(others)
-
-
-def _check_columns(first, others) -> None:
-    """Check that no column of the results would be written twice."""
-    taken = set(_RESERVED)
-    if not isinstance(first, NCTIScorer):
-        name = _class_name(first)
-        _take(taken, name, {name, f"normalized_{name}"}, "a class of another name")
-    for name in others:
-        columns = {name, f"{name}_rank", f"{name}_error"}
-        _take(taken, name, columns, "another name with a (name, scorer) pair")
-
-
-def _take(taken, name, columns, remedy) -> None:
-    """Add columns to those that are taken, or raise a ValueError."""
-    if taken & columns:
-        raise ValueError(
-            f"scorer {name!r} would overwrite the columns {sorted(taken & columns)} of the "
-            f"results; choose {remedy}."
-        )
-    taken |= columns
-
-
-def _is_pair(item) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-
-
-def _class_name(scorer) -> str:
-    return type(scorer).__name__.lower()
-
-
-def component_names(scorer: Any) -> tuple[str, ...]:
-    """Names of the components that a scorer will give."""
-    return COMPONENTS if isinstance(scorer, NCTIScorer) else (_class_name(scorer),)
-
-
-def looks_at(scorer: Any) -> str:
-    """Say what of a network a scorer is about: "features", or "probabilities" of its head."""
-    return getattr(scorer, "_looks_at", "features")
-
-
-def attempt(function, *args) -> dict[str, Any]:
-    """Call `function`, which returns a record; a failure becomes a record of its error."""
-    try:
-        return {"error": "", **function(*args)}
-    except (Exception, SystemExit, GeneratorExit) as exc:
-        # Of the exceptions that are not errors only an interrupt is meant for the whole run.
-        return {
-            "error": f"{type(exc).__name__}: {_message(exc)}",
-            "error_type": type(exc),
-            "traceback": traceback.format_exc(),
-        }
-
-
-def _message(exc) -> str:
-    try:
-        return str(exc)
-    except Exception:
-        return "its message cannot be shown"
-
-
-def score_features(
+def score_candidate(
+    name: str,
     X: ArrayLike,
     y: np.ndarray,
-    scorer: Any,
-    others: Mapping[str, Any] | None = None,
+    scorers: Scorers,
     resampling: Resampling | None = None,
     probabilities: ArrayLike | str | None = None,
-) -> dict[str, Any]:
-    """Score one feature matrix and return the record that `rank_records` takes.
+    facts: ExtractionFacts | None = None,
+) -> CandidateResult:
+    """Score the features of one candidate.
 
     Parameters
     ----------
+    name : str
+        Name of the candidate.
+
     X : array-like of shape (n_samples, n_features)
         Features.
 
     y : ndarray of shape (n_samples,)
         Class of each row.
 
-    scorer : estimator
-        What ranks, as `check_scorer` returned it.
-
-    others : dict of str to estimator, default=None
-        What is shown beside it. Where one of them fails, its value is missing.
+    scorers : Scorers
+        The ranking scorer and the additional ones. The value of an additional scorer that fails
+        is missing.
 
     resampling : Resampling, default=None
-        How the rows are drawn anew for `scorer`; None for not at all.
+        Bootstrap of the rows for the ranking scorer; None disables it.
 
     probabilities : array-like of shape (n_samples, n_source_classes) or str, default=None
-        What scorers that look at source-class probabilities are given, or why it is not
-        there. None where `X` is for all.
+        Source-class probabilities for the scorers that need them, or a message saying why they
+        are unavailable. If None, all scorers receive `X`.
+
+    facts : ExtractionFacts, default=None
+        Facts about the extraction of the features.
 
     Returns
     -------
-    record : dict
-        "raw" and "absolute" components, "n_features", "shrinkage" and "score_time" of
-        `scorer`; its "resamples", raw and absolute, or None; "notes" about its result; and in
-        "others" the same components, or an error, of each of the others.
+    result : CandidateResult
+        Components and resamples of the ranking scorer, and those of the additional ones.
 
     Raises
     ------
     ValueError
-        If `scorer` fails, or a component is not finite.
+        If the ranking scorer fails, or a component is not finite.
     """
-    with shared_moments() if others else nullcontext():
-        return _record(X, y, scorer, others or {}, resampling, probabilities)
+    with shared_moments() if scorers.additional else nullcontext():
+        start = time.perf_counter()
+        rows = _rows_for(scorers.ranking, X, probabilities)
+        fitted, components = _measured(scorers.ranking, rows, y)
+        score_time = time.perf_counter() - start
+        resamples = None
+        if resampling is not None:
+            resamples = _resampled(scorers.ranking, fitted, rows, y, resampling)
+        return CandidateResult(
+            name,
+            components,
+            n_features=np.shape(rows)[1],
+            shrinkage=getattr(fitted, "shrinkage_", np.nan),
+            score_time=score_time,
+            resamples=resamples,
+            additional={
+                other: capture_errors(_score_additional, scorer, X, y, probabilities)
+                for other, scorer in scorers.additional.items()
+            },
+            notes=tuple(getattr(fitted, "notes_", ())),
+            facts=facts or ExtractionFacts(),
+        )
 
 
-def _record(X, y, scorer, others, resampling, probabilities) -> dict[str, Any]:
-    """Record of one feature matrix, as `score_features` returns it."""
-    start = time.perf_counter()
-    features, X = X, _seen_by(scorer, X, probabilities)
-    in_basis = resampling is not None and can_resample_projection(scorer)
-    fitted, raw, absolute = _scored(X, y, scorer, keeps_projection=in_basis)
-    score_time = time.perf_counter() - start
-    resamples = None
-    if in_basis:
-        resamples = resampled_projection(fitted, resampling)
-        if not isinstance(scorer, NCTIScorer):
-            (values,) = resamples[0].values()
-            resamples = ({_class_name(scorer): values},) * 2
-    elif resampling is not None:
-        resamples = _resampled_fits(X, y, scorer, resampling)
-    return {
-        "raw": raw,
-        "absolute": absolute,
-        "n_features": np.shape(X)[1],
-        "shrinkage": getattr(fitted, "shrinkage_", np.nan),
-        "score_time": score_time,
-        "resamples": resamples,
-        "notes": [note for note in [getattr(fitted, "_few_rows", "")] if note],
-        "others": {
-            name: attempt(_score_beside, features, y, other, probabilities)
-            for name, other in others.items()
-        },
-    }
+def score_all(
+    features: dict[str, ArrayLike],
+    y: np.ndarray,
+    scorers: Scorers,
+    resampling: Resampling | None = None,
+) -> list[CandidateResult]:
+    """Score many feature matrices; one that fails becomes a result with its failure."""
+    return [
+        result_of(name, capture_errors(score_candidate, name, X, y, scorers, resampling))
+        for name, X in features.items()
+    ]
 
 
-def _seen_by(scorer, X, probabilities):
-    """What of features and probabilities a scorer is given."""
-    if probabilities is None or looks_at(scorer) != "probabilities":
+def result_of(name: str, outcome: CandidateResult | Failure) -> CandidateResult:
+    """Return the result of a candidate whose work may have failed."""
+    return CandidateResult(name, outcome) if isinstance(outcome, Failure) else outcome
+
+
+def _rows_for(scorer, X, probabilities):
+    """Features, or source-class probabilities for a scorer that needs these."""
+    if probabilities is None or response_of(scorer) != "probabilities":
         return X
     if isinstance(probabilities, str):
         raise ValueError(probabilities)
     return probabilities
 
 
-def _resampled_fits(X, y, scorer, resampling):
-    """Raw and absolute components of any scorer, fitted to every draw of rows anew."""
-    X, codes = to_host(X), encode_labels(y)[1]
-    order = np.argsort(codes, kind="stable")
-    found = []
+def _score_additional(scorer, X, y, probabilities) -> Components:
+    rows = _rows_for(scorer, X, probabilities)
+    return _measured(scorer, to_host(rows), y)[1]
+
+
+def _measured(scorer, X, y) -> tuple[Any, Components]:
+    """Return a fitted clone of a scorer, and its components."""
+    fitted = clone(scorer)
+    if is_cross_validated(scorer):
+        components = _named(scorer, _cross_validated(fitted, to_host(X), y))
+    else:
+        fitted.fit(*_safe_data(fitted, X, y))
+        has_components = callable(getattr(fitted, "components", None))
+        measured = fitted.components() if has_components else float(fitted.score())
+        components = _named(scorer, measured)
+    for name, value in components.raw.items():
+        if not np.isfinite(value):
+            raise ValueError(f"component {name} is {value}.")
+    return fitted, components
+
+
+def _named(scorer, measured) -> Components:
+    """Components from what a scorer returned: numbers by name, or one number."""
+    if isinstance(measured, Components):
+        return measured
+    return Components(
+        measured if isinstance(measured, Mapping) else {class_name(scorer): measured}
+    )
+
+
+def _resampled(scorer, fitted, X, y, resampling) -> Components:
+    """Components of every resample: by the scorer itself, or by fitting it again."""
+    draws = resampling.of(encode_labels(y)[1])
+    if not can_resample(fitted):
+        return Components.stack(_fits(scorer, to_host(X), y, draws))
+    return _checked(scorer, _named(scorer, fitted.resample(draws)), draws)
+
+
+def _checked(scorer, resamples, draws) -> Components:
+    """Check the shapes of what a scorer gave for the resamples."""
+    names = component_names(scorer)
+    if tuple(resamples.names) != names:
+        raise ValueError(
+            f"{type(scorer).__name__}.resample returned the components {resamples.names}, but "
+            f"the scorer has {list(names)}."
+        )
+    for values in (*resamples.raw.values(), *resamples.absolute.values()):
+        if np.shape(values) != (len(draws),):
+            raise ValueError(
+                f"{type(scorer).__name__}.resample returned values of shape {np.shape(values)} "
+                f"for {len(draws)} resamples: one number for each is needed."
+            )
+    return resamples
+
+
+def _fits(scorer, X, y, draws: Draws):
+    """Yield the components of a scorer that is fitted to every resample."""
     with warnings.catch_warnings():
         # What there is to warn of was said when all rows were fitted.
         warnings.simplefilter("ignore")
-        for weights in resampling.draws(codes):
-            rows = np.repeat(order, weights)
-            found.append(_scored(_safe_indexing(X, rows), y[rows], scorer)[1:])
-    return stacked(found)
-
-
-def _score_beside(X, y, scorer, probabilities):
-    X = _seen_by(scorer, X, probabilities)
-    _, raw, absolute = _scored(to_host(X), y, scorer)
-    return {"raw": raw, "absolute": absolute}
-
-
-def _scored(X, y, scorer, keeps_projection=False):
-    """Fitted clone of a scorer, and its components, raw and absolute."""
-    fitted = clone(scorer)
-    if _needed(scorer):
-        raw = absolute = {_class_name(scorer): _cross_validated(fitted, to_host(X), y)}
-    else:
-        if keeps_projection:
-            fitted._keeps_projection = True
-        fitted.fit(*_safe_data(fitted, X, y))
-        if isinstance(fitted, NCTIScorer):
-            raw = fitted.component_scores()
-            absolute = fitted.component_scores(absolute=True)
-        else:
-            raw = absolute = {_class_name(scorer): float(fitted.score())}
-    for name, value in raw.items():
-        if not np.isfinite(value):
-            raise ValueError(f"component {name} is {value}.")
-    return fitted, raw, absolute
+        for weights in draws.by_class():
+            rows = np.repeat(np.argsort(draws.codes, kind="stable"), weights)
+            yield _measured(scorer, _safe_indexing(X, rows), y[rows])[1]
 
 
 def _safe_data(scorer, X, y):

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -20,11 +21,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from .._ncti.scorer import NCTIScorer
 from .._scoring.bootstrap import check_resampling
-from .._scoring.scoring import attempt, check_labels, looks_at
+from .._scoring.candidate import CandidateResult, ExtractionFacts, capture_errors
+from .._scoring.scorers import is_ncti, response_of
+from .._scoring.scoring import result_of, score_candidate
 from .._utils.optional import import_optional
 from .._utils.terminal import printable, say
+from .._utils.validation import check_labels
 from ..backbones import TimmBackbone
 from ..backbones._base import NoHeadError, _BaseBackbone, bad_images_text
 from ..backbones._images import BadImageError, check_images
@@ -48,14 +51,12 @@ _WORKER_ERRORS = (BrokenExecutor, pickle.PicklingError)
 class Work:
     """What all candidates of one fit work on, and how."""
 
-    def __init__(self, X, y, candidates, score, memory, on_bad_image):
+    def __init__(self, X, y, candidates, scorers, resampling, memory, on_bad_image):
         self.X = self.X_kept = X
         self.y = self.y_kept = y
-        self.score = score
-        self.scorer = score.keywords["scorer"]
-        self.looked_at = {
-            looks_at(scorer) for scorer in (self.scorer, *score.keywords["others"].values())
-        }
+        self.scorers = scorers
+        self.resampling = resampling
+        self.responses = {response_of(scorer) for scorer in scorers.all}
         self.memory = memory
         self.on_bad_image = on_bad_image
         self.images = self.store = self.images_identity = None
@@ -104,7 +105,7 @@ class Work:
         """
         if not isinstance(model, TimmBackbone) or model.output != "features":
             return [clone(model)]
-        outputs = sorted(self.looked_at)
+        outputs = sorted(self.responses)
         return [clone(model).set_params(output=output) for output in outputs]
 
     def identity(self, model) -> dict[str, Any] | None:
@@ -177,8 +178,7 @@ def run_candidates(selector, candidates, work, contexts):
                 records[i] = record
 
         def lost(i, exc):
-            record = _attempting(selector.error_score)(_raise_lost, exc)
-            records[i] = {"model": candidates[i][0], **record}
+            records[i] = _captured(selector.error_score, candidates[i][0], _raise_lost, exc)
             _tell(selector, records[i], np.nan, tally)
 
         _survive_dead_workers(start, places, records, lost)
@@ -194,7 +194,7 @@ def run_candidates(selector, candidates, work, contexts):
                     prepared.close()
             # The memory is free before the next ones are prepared.
             del prepared
-        bad = _agreed_bad([records[i] for i in places], selector.error_score)
+        bad = _agreed_bad(records, places, selector.error_score)
         if bad:
             work = work.without(bad)
             warnings.warn(
@@ -269,65 +269,58 @@ def _numbered(i, *args):
 
 
 def _run_candidate(selector, name, model, work, prepared, tally, context):
-    """Record of one candidate, from its network to its components."""
+    """Result of one candidate, from its network to its components."""
     context.call_on_fit_task_begin(estimator=selector, X=work.X, y=work.y)
-    run = _attempting(selector.error_score)
     start = time.perf_counter()
     keep = selector.final_estimator is None
-    record = {"model": name, **run(_extract_and_score, model, work, prepared, keep)}
-    if "bad_image" in record:
-        # It concerns all candidates alike: this is no failure of one of them.
-        raise record["bad_image"]
-    _tell(selector, record, time.perf_counter() - start, tally)
+    result = _captured(
+        selector.error_score, name, _extract_and_score, name, model, work, prepared, keep
+    )
+    _tell(selector, result, time.perf_counter() - start, tally)
     context.call_on_fit_task_end(estimator=selector, X=work.X, y=work.y)
-    return record
+    return result
 
 
-def _tell(selector, record, seconds, tally):
+def _tell(selector, result, seconds, tally):
     """Write the line of a candidate to the standard error stream, if it is wanted."""
     if not selector.verbose:
         return
-    outcome = record["error"] or f"{record['n_features']} features"
+    outcome = result.error or f"{result.n_features} features"
     took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
-    speed = record.get("images_per_second", np.nan)
+    speed = result.facts.images_per_second
     at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
     count, left = ("", "") if tally is None else tally.next()
-    name = printable(record["model"])
-    say(f"[ModelSelector] {count}{name}: {outcome} ({took}{at_speed}{left})")
+    say(f"[ModelSelector] {count}{printable(result.name)}: {outcome} ({took}{at_speed}{left})")
 
 
-def _attempting(error_score):
-    return attempt if error_score != "raise" else _unguarded
+def _captured(error_score, name, function, *args) -> CandidateResult:
+    """Result of a candidate; its failure is one, unless failures are to be raised."""
+    if error_score == "raise":
+        return function(*args)
+    # An image that cannot be read concerns all candidates alike: no failure of one of them.
+    return result_of(name, capture_errors(function, *args, reraise=(BadImageError,)))
 
 
-def _unguarded(function, *args):
-    return {"error": "", **function(*args)}
-
-
-def _extract_and_score(model, work, prepared, keep):
+def _extract_and_score(name, model, work, prepared, keep):
     start = time.perf_counter()
     variants = work.variants(model)
     try:
-        try:
-            (features, *beside), y, _, facts = extract(variants, work, prepared, keep)
-        except NoHeadError as exc:
-            if len(variants) == 1 or looks_at(work.scorer) == "probabilities":
-                raise
-            # Only scorers beside the one that ranks have no value then.
-            beside = [str(exc)]
-            (features,), y, _, facts = extract(variants[:1], work, prepared, keep)
-    except BadImageError as exc:
-        return {"bad_image": exc}
-    probabilities = beside[0] if beside else None
-    extract_time = time.perf_counter() - start
+        (features, *others), y, _, facts = extract(variants, work, prepared, keep)
+    except NoHeadError as exc:
+        if len(variants) == 1 or response_of(work.scorers.ranking) == "probabilities":
+            raise
+        # Only scorers beside the one that ranks have no value then.
+        others = [str(exc)]
+        (features,), y, _, facts = extract(variants[:1], work, prepared, keep)
+    facts = replace(facts, extract_time=time.perf_counter() - start)
     n_rows = _num_samples(features)
     if n_rows != len(y):
         raise ValueError(
             f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
             "candidates must be scored on the same rows."
         )
-    scores = work.score(features, y, probabilities=probabilities)
-    return {"extract_time": extract_time, **facts, **scores}
+    probabilities = others[0] if others else None
+    return score_candidate(name, features, y, work.scorers, work.resampling, probabilities, facts)
 
 
 def extract(variants, work, prepared=None, keep=False):
@@ -358,12 +351,12 @@ def extract(variants, work, prepared=None, keep=False):
     model : estimator
         The first of the variants, fitted.
 
-    facts : dict
-        What it took.
+    facts : ExtractionFacts
+        What is known of the candidate.
     """
     if isinstance(variants[0], _BaseBackbone):
         arrays, facts = _image_features(variants, work, prepared, keep)
-        bad, y = facts["bad"], work.y
+        bad, y = facts.unreadable, work.y
         if bad:
             kept = _kept(bad, len(y))
             arrays, y = [array[kept] for array in arrays], y[kept]
@@ -378,16 +371,16 @@ def extract(variants, work, prepared=None, keep=False):
     features, model = work.memory.cache(_fit_transform)(
         variants[0], *work.own_data(), stamp_files(work.X_kept)
     )
-    return [features], work.y_kept, model, {}
+    return [features], work.y_kept, model, ExtractionFacts()
 
 
 def _check_left(y, work):
     """Check of the rows that are left what was checked of all when the fit began."""
     check_labels(y)
-    resampling = work.score.keywords["resampling"]
+    resampling = work.resampling
     # Called only where it raises: what it warns of was said before.
     if resampling is not None and np.unique(y, return_counts=True)[1].min() < 2:
-        check_resampling(resampling.n_resamples, resampling.seed, work.scorer, y)
+        check_resampling(resampling.n_resamples, resampling.seed, work.scorers.ranking, y)
 
 
 def _fit_transform(model, X, y, stamps):
@@ -415,7 +408,13 @@ def _image_features(variants, work, prepared, keep):
     for variant, (array, _) in zip(variants, found, strict=True):
         variant._drop_network()
         variant.n_features_out_ = array.shape[1]
-    return [array for array, _ in found], {**found[0][1], **times}
+    facts = found[0][1]
+    return [array for array, _ in found], ExtractionFacts(
+        n_parameters=facts["n_parameters"],
+        license=facts["license"],
+        unreadable=facts["bad"],
+        **times,
+    )
 
 
 def _kept_features(identity, variant, work):
@@ -500,7 +499,7 @@ def _run_network(variants, work, prepared, keep):
             keep
             and work.store is None
             and network.device.type == "cuda"
-            and isinstance(work.scorer, NCTIScorer)
+            and is_ncti(work.scorers.ranking)
         )
         extraction = model._extract(prepared, on_bad_image=work.on_bad_image, keep=on_device)
         arrays = [extraction.features]
@@ -542,17 +541,18 @@ def _kept(bad, n_rows) -> np.ndarray:
     return np.setdiff1d(np.arange(n_rows), list(bad))
 
 
-def _agreed_bad(records, error_score) -> dict[int, str]:
+def _agreed_bad(results, places, error_score) -> dict[int, str]:
     """Bad images of all candidates; one that found others was scored on other rows."""
     agreed = None
-    for record in records:
-        if record["error"]:
+    for i in places:
+        if results[i].failure is not None:
             continue
+        bad = results[i].facts.unreadable
         if agreed is None:
-            agreed = record["bad"]
-        elif set(record["bad"]) != set(agreed):
-            differ = sorted(set(record["bad"]) ^ set(agreed))
-            record |= _attempting(error_score)(_raise_unequal, differ)
+            agreed = bad
+        elif set(bad) != set(agreed):
+            differ = sorted(set(bad) ^ set(agreed))
+            results[i] = _captured(error_score, results[i].name, _raise_unequal, differ)
     return agreed or {}
 
 

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +20,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, check_memory
 
-from .._ncti.base import BaseNCTI
-from .._ranking.ranking import check_baseline, rank_records
+from .._ranking.rank_features import check_baseline, rank_results
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
-from .._scoring.scoring import check_labels, check_scorers, component_names, score_features
+from .._scoring.scorers import check_scorers, component_names, holds_rows_out
 from .._utils.sklearn_compat import CallbackSupportMixin
+from .._utils.validation import check_labels
 from ..backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
 from ..backbones._timm import is_wildcard
 from .features import Work, extract, run_candidates
@@ -340,23 +340,22 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         y = check_labels(y)
         check_consistent_length(X, y)
         candidates = self._candidates()
-        scorer, others = check_scorers(self.scorer)
-        scorer = _held_out(scorer, self.cv)
-        check_weights(self.weights, component_names(scorer))
+        scorers = check_scorers(self.scorer)
+        scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
+        check_weights(self.weights, component_names(scorers.ranking))
         baseline = check_baseline(self.baseline, [name for name, _ in candidates])
-        resampling = check_resampling(self.n_resamples, self.random_state, scorer, y)
+        resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
         memory = _memory(self.memory)
 
-        score = partial(score_features, scorer=scorer, others=others, resampling=resampling)
-        work = Work(X, y, candidates, score, memory, self.on_bad_image)
+        work = Work(X, y, candidates, scorers, resampling, memory, self.on_bad_image)
 
         context = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         # All contexts are made before the parallel loop, which pickles what it is given.
         contexts = [context.subcontext(task_name=f"score-{name}") for name, _ in candidates]
-        records, work = run_candidates(self, candidates, work, contexts)
-        self.ranking_ = rank_records(
-            records,
+        results, work = run_candidates(self, candidates, work, contexts)
+        self.ranking_ = rank_results(
+            results,
             normalization=self.normalization,
             weights=self.weights,
             baseline=baseline,
@@ -615,7 +614,7 @@ def _held_out(scorer, cv):
     """Return `scorer` so that it measures rows held out by `cv`, as it is for None."""
     if cv is None:
         return scorer
-    if not isinstance(scorer, BaseNCTI):
+    if not holds_rows_out(scorer):
         raise ValueError(
             f"cv={cv!r} needs NCTIScorer or one of its components as the scorer that ranks, got "
             f"{scorer!r}. Use cv=None."

@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._linalg.arrays import check_whole_numbers
-from .._ncti.base import encode_labels, has_other_rows, label_array
+from .._utils.arrays import check_whole_numbers
+from .._utils.validation import encode_labels, has_other_rows, label_array
 
 # Values in a chunk that is brought to float64, 8 MiB.
 _CHUNK_VALUES = 1 << 20
@@ -30,6 +30,9 @@ class BaseCompanion(BaseEstimator):
     `_measure` returns a dict of fitted attributes, `score_` among them, and sets nothing, so
     that rows can be scored without a trace on the estimator.
     """
+
+    #: What of a network it measures, see :class:`~sklearn_ncti.FeatureScorer`.
+    response = "features"
 
     _parameter_constraints: dict = {}
     # Passed on to scikit-learn's validation of X and y.
@@ -139,6 +142,8 @@ class BaseCompanion(BaseEstimator):
 
 class BaseProbabilityCompanion(BaseCompanion):
     """A companion whose rows are the probabilities of a network's source classes."""
+
+    response = "probabilities"
 
     def _check_rows(self, X) -> None:
         sums = X.sum(axis=1, dtype=np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._linalg.moments import class_moments
-from .._ncti.discriminant import PrincipalBasis, principal_basis
+from .._linalg.pca import PrincipalBasis, principal_basis
 from ._base import BaseCompanion, cross_products, one_hot
 
 

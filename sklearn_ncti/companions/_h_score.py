@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._ncti.discriminant import principal_basis
+from .._linalg.pca import principal_basis
 from ._base import BaseCompanion, cross_products, one_hot, row_blocks
 
 

@@ -64,9 +64,6 @@ class LEEP(BaseProbabilityCompanion):
     -0.253
     """
 
-    # What rankings of networks give it.
-    _looks_at = "probabilities"
-
     def _measure(self, X, y, n_classes):
         return {"score_": leep(X, y, n_classes)}
 

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
 
 from .._linalg.moments import gram
-from .._ncti.base import encode_labels
+from .._utils.validation import encode_labels
 from ._base import BaseCompanion, at_safe_scale, cross_products, one_hot
 
 _EPS = np.finfo(np.float64).eps

@@ -60,9 +60,6 @@ class NCE(BaseProbabilityCompanion):
     -0.477
     """
 
-    # What rankings of networks give it.
-    _looks_at = "probabilities"
-
     def _measure(self, X, y, n_classes):
         n, n_sources = X.shape
         cells = np.bincount(y * n_sources + X.argmax(axis=1), minlength=n_classes * n_sources)

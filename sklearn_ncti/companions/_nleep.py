@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._ncti.discriminant import principal_basis
+from .._linalg.pca import principal_basis
 from ._base import BaseCompanion
 from ._leep import leep
 

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._linalg.moments import class_moments
-from .._ncti.discriminant import principal_basis
+from .._linalg.pca import principal_basis
 from ._base import BaseCompanion
 
 # How fast the adaptive shrinkage falls with the largest variance within the classes.

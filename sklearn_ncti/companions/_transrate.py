@@ -7,7 +7,7 @@ from scipy.linalg import eigvalsh
 from sklearn.utils._param_validation import Interval
 
 from .._linalg.moments import gram
-from .._ncti.discriminant import centered_squares
+from .._linalg.pca import centered_squares
 from ._base import BaseCompanion
 
 

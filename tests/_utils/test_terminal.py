@@ -1,4 +1,4 @@
-"""Text of others on a terminal, and streams that take nothing."""
+"""Foreign text on a terminal, and streams that cannot be written to."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ncti import ModelSelector, rank_features
-from sklearn_ncti._utils.terminal import encodable, printable, say, settle
+from sklearn_ncti._utils.terminal import encodable, flush_or_discard, printable, say
 from sklearn_ncti.backbones import _progress
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\x7f\x9b1m\u202eabc\u2066\r\n\udcff"
@@ -20,7 +20,7 @@ UNPRINTABLE = set("\x1b\x07\x7f\x9b\u202e\u2066\r\udcff")
 
 
 class Refusing(io.StringIO):
-    """A stream that was closed at the other end, or whose disk is full."""
+    """A stream that refuses to be written to."""
 
     def write(self, text):
         raise BrokenPipeError(32, "Broken pipe")
@@ -38,7 +38,7 @@ def broken(request):
 
 def test_printable():
     assert printable(HOSTILE) == SHOWN
-    # What people write in stays as it is.
+    # Text in any script is not escaped.
     plain = "modèle 日本 \N{GRINNING FACE} 50 % $x$ \\n עברית"
     assert printable(plain) == plain
     assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"
@@ -103,7 +103,7 @@ def test_verbose_shows_names_and_errors_that_steer_no_terminal(data, capsys):
     with pytest.warns(FitFailedWarning, match="1 of 2 candidates failed"):
         ModelSelector(models, refit=False, verbose=1).fit(*data)
     err = capsys.readouterr().err
-    # The message keeps its lines, the name has none.
+    # Line breaks stay in the message, but not in the name.
     message = SHOWN.replace(r"\n", "\n")
     assert f", bad {SHOWN}: ValueError: {message} (" in err
     assert not set(err) & UNPRINTABLE
@@ -118,16 +118,16 @@ def test_tables_show_names_and_errors_that_steer_no_terminal(data):
     assert any(line.startswith(f"failed: bad {SHOWN}: ValueError") for line in lines)
     for text in (str(ranking), ranking._repr_html_()):
         assert not set(text) & UNPRINTABLE
-    # The results themselves hold what was given.
+    # The results hold the name as it was given.
     assert ranking.best == HOSTILE
 
 
-def test_settled_streams_close_in_peace():
+def test_discarded_text_is_not_flushed_again():
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no device that is always full")
     stream = open("/dev/full", "w")  # noqa: SIM115
     stream.write("left in the buffer")
-    settle(stream)
+    flush_or_discard(stream)
     stream.close()
-    settle(stream)
-    settle(None)
+    flush_or_discard(stream)
+    flush_or_discard(None)

@@ -12,21 +12,22 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, SELIGeometry, rank_features
 from sklearn_ncti._linalg import threads as _threads
 from sklearn_ncti._linalg.moments import ClassMoments, class_moments
-from sklearn_ncti._ncti.base import encode_labels
+from sklearn_ncti._ncti import batched
 from sklearn_ncti._ncti.discriminant import fit_discriminant
-from sklearn_ncti._scoring import bootstrap as _resampling
 from sklearn_ncti._scoring.bootstrap import (
     Resampling,
     describe_resamples,
-    resampled_projection,
     resampled_scores,
 )
+from sklearn_ncti._utils.validation import encode_labels
 from sklearn_ncti.companions import LogME
 
 
-def keep(scorer, X, y):
-    scorer._keeps_projection = True
-    return scorer.fit(X, y)
+def resample(fitted, n_resamples, seed):
+    """Raw and absolute components of resamples of the rows of a fitted scorer."""
+    codes = fitted._projection[1]
+    found = fitted.resample(Resampling(n_resamples, seed).of(codes))
+    return found.raw, found.absolute
 
 
 def noisy_views(n=300, n_classes=4, d=20, seed=0):
@@ -38,7 +39,9 @@ def noisy_views(n=300, n_classes=4, d=20, seed=0):
 
 def test_as_many_rows_of_each_class_are_drawn_as_it_has():
     y = np.repeat([0, 1, 2], [3, 50, 200])
-    draws = np.array(list(Resampling(400, seed=0).draws(np.random.default_rng(0).permutation(y))))
+    draws = np.array(
+        list(Resampling(400, seed=0).of(np.random.default_rng(0).permutation(y)).by_class())
+    )
     assert draws.shape == (400, 253)
     for c, n in enumerate((3, 50, 200)):
         part = draws[:, y == c]
@@ -50,7 +53,7 @@ def test_as_many_rows_of_each_class_are_drawn_as_it_has():
 
 def test_bayesian_weights_are_those_of_a_flat_dirichlet():
     y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [3, 50, 200]))
-    draws = np.array(list(Resampling(400, seed=0).draws(y, bayesian=True)))
+    draws = np.array(list(Resampling(400, seed=0).of(y).by_class(bayesian=True)))
     assert (draws > 0).all()
     for part, n in zip(np.split(draws, [3, 53], axis=1), (3, 50, 200), strict=True):
         np.testing.assert_allclose(part.sum(axis=1), n)
@@ -64,11 +67,11 @@ def test_weights_are_repeated_rows(scale, counts):
     """Components from weighted moments are those of the drawn rows, written out."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     n_classes = len(counts)
-    fitted = keep(NCTIScorer(), X, y)
-    raw, absolute = resampled_projection(fitted, Resampling(5, seed=3))
+    fitted = NCTIScorer().fit(X, y)
+    raw, absolute = resample(fitted, 5, 3)
     projection, codes = fitted._projection
     order = np.argsort(codes, kind="stable")
-    for i, weights in enumerate(Resampling(5, seed=3).draws(codes)):
+    for i, weights in enumerate(Resampling(5, seed=3).of(codes).by_class()):
         rows = np.repeat(order, weights)
         H, labels = projection.H[rows], codes[rows]
         # About the mean of the drawn rows, which moves them and nothing else.
@@ -80,7 +83,7 @@ def test_weights_are_repeated_rows(scale, counts):
             n_dims=12,
         )
         expected = fitted._measure(None, H, labels)
-        for found, wanted in zip((raw, absolute), expected, strict=True):
+        for found, wanted in ((raw, expected.raw), (absolute, expected.absolute)):
             assert set(found) == {"seli", "ncc", "vc"}
             for name, value in wanted.items():
                 assert found[name][i] == pytest.approx(value, rel=1e-7)
@@ -92,13 +95,13 @@ def test_few_rows_all_have_a_weight(scale, counts):
     """Components of weighted rows, from weighted means, scatters and singular values."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     with pytest.warns(UserWarning, match="rows are few"):
-        fitted = keep(NCTIScorer(), X, y)
-    raw, _ = resampled_projection(fitted, Resampling(5, seed=3))
+        fitted = NCTIScorer().fit(X, y)
+    raw, _ = resample(fitted, 5, 3)
     projection, codes = fitted._projection
     order = np.argsort(codes, kind="stable")
     H, codes, n = projection.H[order], codes[order], len(codes)
     member = np.eye(len(counts))[codes]
-    for i, weights in enumerate(Resampling(5, seed=3).draws(codes, bayesian=True)):
+    for i, weights in enumerate(Resampling(5, seed=3).of(codes).by_class(bayesian=True)):
         means = member.T @ (weights[:, None] * H) / np.array(counts)[:, None]
         offsets = (H - means[codes]) * np.sqrt(weights)[:, None]
         moments = ClassMoments(np.array(counts), means, offsets.T @ offsets / n)
@@ -121,10 +124,10 @@ def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     few = len(y) < 5 * (12 + len(counts))
     with pytest.warns(UserWarning, match="rows are few") if few else nullcontext():
-        fitted = keep(NCTIScorer(), X, y)
-    short = resampled_projection(fitted, Resampling(5, seed=3))
-    monkeypatch.setattr(f"sklearn_ncti._resampling.{setting}", 0)
-    long = resampled_projection(fitted, Resampling(5, seed=3))
+        fitted = NCTIScorer().fit(X, y)
+    short = resample(fitted, 5, 3)
+    monkeypatch.setattr(f"sklearn_ncti._ncti.batched.{setting}", 0)
+    long = resample(fitted, 5, 3)
     for found, wanted in zip(short, long, strict=True):
         for name in ("seli", "ncc", "vc"):
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
@@ -133,12 +136,12 @@ def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
 def test_threads_change_no_bit(monkeypatch):
     """Each draw makes the same calls, of BLAS on one thread, whichever thread it falls to."""
     X, y = make_problem(d=12, counts=[8] * 40, scale=10.0, spread=1.0)
-    fitted = keep(NCTIScorer(shrinkage=0.1), X, y)
+    fitted = NCTIScorer(shrinkage=0.1).fit(X, y)
     asked = []
 
     def threads(n):
         monkeypatch.setattr(_threads, "blas_threads", lambda: asked.append(n) or n)
-        return resampled_projection(fitted, Resampling(110, seed=3))
+        return resample(fitted, 110, 3)
 
     for found, wanted in zip(threads(3), threads(1), strict=True):
         for name in ("seli", "ncc", "vc"):
@@ -152,8 +155,8 @@ def test_constant_and_repeated_features_do_not_count():
     padded = np.column_stack([X, np.full(len(X), 7.0), X[:, 0]])
     # The copy makes one feature count twice: a rotation, and a scale of sqrt(2).
     alike = np.column_stack([np.sqrt(2) * X[:, :1], X[:, 1:]])
-    raw, absolute = resampled_projection(keep(NCTIScorer(), padded, y), Resampling(5, seed=3))
-    other = resampled_projection(keep(NCTIScorer(), alike, y), Resampling(5, seed=3))
+    raw, absolute = resample(NCTIScorer().fit(padded, y), 5, 3)
+    other = resample(NCTIScorer().fit(alike, y), 5, 3)
     for found, wanted in zip((raw, absolute), other, strict=True):
         for name in ("seli", "ncc", "vc"):
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
@@ -162,11 +165,11 @@ def test_constant_and_repeated_features_do_not_count():
 @pytest.mark.parametrize("scale", [0.01, 0.1])
 def test_the_only_direction_with_variance_is_an_axis_of_every_draw(monkeypatch, scale):
     X, y = make_problem(n=100, d=1, n_classes=2, scale=scale, spread=2.0)
-    fitted = keep(NCTIScorer(shrinkage=0.3), np.column_stack([X, X, X]), y)
-    short = resampled_projection(fitted, Resampling(20, seed=3))
+    fitted = NCTIScorer(shrinkage=0.3).fit(np.column_stack([X, X, X]), y)
+    short = resample(fitted, 20, 3)
     assert (short[0]["seli"] > 0.5 * fitted.seli_).all()
-    monkeypatch.setattr(_resampling, "_LARGEST_INVERSE", 0)
-    long = resampled_projection(fitted, Resampling(20, seed=3))
+    monkeypatch.setattr(batched, "_LARGEST_INVERSE", 0)
+    long = resample(fitted, 20, 3)
     for found, wanted in zip(short, long, strict=True):
         for name in ("seli", "ncc", "vc"):
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
@@ -175,7 +178,7 @@ def test_the_only_direction_with_variance_is_an_axis_of_every_draw(monkeypatch, 
 def test_collapsed_classes_do_not_move():
     y = np.arange(60) % 3
     X = 10 * np.eye(3)[y]
-    raw, _ = resampled_projection(keep(NCTIScorer(n_components=3), X, y), Resampling(4, seed=0))
+    raw, _ = resample(NCTIScorer(n_components=3).fit(X, y), 4, 0)
     np.testing.assert_allclose(raw["ncc"], 1, **ROUNDING)
     np.testing.assert_allclose(raw["vc"], raw["vc"][0], **ROUNDING)
 
@@ -340,7 +343,7 @@ def test_one_component_and_other_scorers():
     seli = rank_features(features, y, scorer=SELIGeometry(), **options)
     # Nothing but a change of scale: the raw values under "absolute" are the component.
     raw = rank_features(features, y, scorer=SELIGeometry(), normalization="absolute", **options)
-    fitted = keep(SELIGeometry(), features["noise 0.5"], y)
+    fitted = SELIGeometry().fit(features["noise 0.5"], y)
     np.testing.assert_allclose(raw.resamples[:, 3].mean(), fitted.seli_)
     assert seli.best == "noise 0.0"
     # A companion is fitted anew to the rows that were drawn.
@@ -349,7 +352,7 @@ def test_one_component_and_other_scorers():
     seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
     order = np.argsort(codes, kind="stable")
     by_hand = []
-    for weights in Resampling(50, seed).draws(codes):
+    for weights in Resampling(50, seed).of(codes).by_class():
         rows = np.repeat(order, weights)
         by_hand.append(LogME().fit(features["noise 0.5"][rows], y[rows]).score())
     centred = by_hand - np.mean(by_hand) + logme.results["logme"][3]
@@ -394,11 +397,23 @@ def test_refused():
     rank_features(features, y, scorer=NearestCenterClassifier(cv=3), n_resamples=0)
 
 
-def test_nothing_of_the_projection_stays_on_a_fitted_scorer():
+def test_training_rows_are_no_part_of_a_pickle():
     X, y = make_problem(d=10)
     scorer = NCTIScorer().fit(X, y)
-    assert not hasattr(scorer, "_projection")
     assert len(pickle.dumps(scorer)) < 20_000
+    loaded = pickle.loads(pickle.dumps(scorer))
+    assert loaded.score() == scorer.score()
+    with pytest.raises(ValueError, match=r"loaded from a file\. Fit it again"):
+        loaded.resample(Resampling(2, 0).of(np.zeros(len(y), dtype=int)))
+    # The scorer itself still has them.
+    assert len(resample(scorer, 2, 0)[0]["seli"]) == 2
+
+
+@pytest.mark.parametrize("options", [{"variant": "paper"}, {"cv": 3}])
+def test_scorers_that_cannot_resample_do_not_claim_to(options):
+    assert hasattr(NCTIScorer(), "resample")
+    assert not hasattr(NCTIScorer(**options), "resample")
+    assert not hasattr(SELIGeometry(**options), "resample")
 
 
 def test_table_marks_groups_and_says_what_the_intervals_are():

@@ -1,4 +1,4 @@
-"""What people look at in a browser: the report of a ranking, and the selector in a notebook."""
+"""HTML for a browser: the report of a ranking, and the selector in a notebook."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ HOSTILE = """<script>document.title = "hacked"</script>&"'<b>"""
 
 
 class Document(HTMLParser):
-    """Tags with their attributes, all text that is shown, cells of tables, and terms."""
+    """A parsed page: tags with their attributes, visible text, cells of tables, and terms."""
 
     def __init__(self, text):
         super().__init__()
@@ -120,6 +121,12 @@ def test_what_the_report_tells(report, images):
     assert sum(tag == "img" for tag, _ in document.tags) == 12
 
 
+def test_style_and_script_are_those_of_the_package(report):
+    for name, tag in (("style.css", "style"), ("sort.js", "script")):
+        text = resources.files("sklearn_ncti._report").joinpath(name).read_text(encoding="utf-8")
+        assert f"<{tag}>\n{text}</{tag}>" in report
+
+
 def test_nothing_of_the_users_becomes_markup(report):
     document = Document(report)
     assert [tag for tag, _ in document.tags].count("script") == 1
@@ -209,13 +216,13 @@ def test_from_the_command_line(capsys, images, tmp_path, monkeypatch):
     assert "n_components4" in document.text
     assert "device" in document.terms
     assert not {"html", "json", "run", "images", "force"} & set(document.terms)
-    # Nothing is overwritten, and that is known before any work.
+    # An existing file is refused before any work.
     file.write_text("precious")
     assert main(command) == 2
     assert file.read_text() == "precious"
     assert main([*command, "--n-components", "4", "--force"]) == 0
     assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    # Nor is the work done first where the report could not be drawn.
+    # So is a report that cannot be drawn.
     capsys.readouterr()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([*command, "--force"]) == 1
@@ -294,7 +301,7 @@ def test_sorting_in_a_browser(browse, report):
     assert console == []
     start, falling, rising, speed, rank, model = result_of(markup)
     assert start == "1234"
-    # The one that failed has no score and stays last, whichever way the others go.
+    # The failed candidate has no score and stays last in both directions.
     assert (falling, rising) == (["1234", "score"], ["3214", "score"])
     assert speed == ["2314", "images/s"]
     assert rank == ["1234", "rank"]
@@ -302,7 +309,7 @@ def test_sorting_in_a_browser(browse, report):
 
 
 def test_the_browser_tells_of_errors(browse):
-    """Without this, an empty console would say nothing."""
+    """An empty console means no errors only if errors are shown there."""
     _, console = browse("<script>nowhere()</script><script>console.error('mine')</script>")
     assert len(console) == 2
 
@@ -333,7 +340,7 @@ def escape_attribute(text):
 
 
 def html_of(estimator):
-    """What a notebook shows, which must be the same in both ways that it may ask."""
+    """Return what a notebook shows, by either of its two methods."""
     html = estimator._repr_mimebundle_()["text/html"]
     drop_ids = re.compile(r"(sk-[a-z-]*id|sk-estimator-id|sk-container-id)-\d+")
     assert drop_ids.sub("", estimator._repr_html_()) == drop_ids.sub("", html)
@@ -349,7 +356,7 @@ def test_a_notebook_shows_the_ranking_of_a_fitted_selector():
     assert html.endswith(selector.ranking_._repr_html_())
     assert "<th>raw ncc</th>" in html
     assert "<i>three" not in html
-    # It is a diagram as before, also as a step of something else.
+    # The diagram of the estimator stays, also in a pipeline.
     assert "ModelSelector" in html
     assert "ModelSelector" in html_of(make_pipeline(selector))
 

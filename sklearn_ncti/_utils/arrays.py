@@ -53,14 +53,14 @@ def _is_array(X: Any) -> bool:
     return is_tensor(X) or hasattr(X, "__array_namespace__")
 
 
-def beside(values: np.ndarray, X: Any) -> Any:
+def to_device_of(values: np.ndarray, X: Any) -> Any:
     """Return numpy `values` in the memory that `X` lies in."""
     if not is_tensor(X):
         return values
     return sys.modules["torch"].from_numpy(np.ascontiguousarray(values)).to(X.device)
 
 
-def zeros_beside(shape: tuple[int, ...], X: Any) -> Any:
+def zeros_on_device_of(shape: tuple[int, ...], X: Any) -> Any:
     """Return float64 zeros in the memory that `X` lies in."""
     if is_tensor(X):
         torch = sys.modules["torch"]

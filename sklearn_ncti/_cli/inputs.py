@@ -1,0 +1,165 @@
+"""What the command line reads: files of features, baselines and weights, and the labels."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._ranking.rank_features import check_baseline
+from .options import ScoringOptions
+
+# Suffixes of the files that hold the weights of a model.
+_WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
+
+
+class UsageError(Exception):
+    """The arguments or the files that they name are wrong."""
+
+
+def load_candidates(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Read the features of each candidate and the labels that all of them share.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        One .npz file per candidate, with the arrays "features" and "labels".
+
+    Returns
+    -------
+    features : dict of str to ndarray of shape (n_samples, n_features)
+        Features by candidate. A candidate is named by the stem of its file, or by the whole
+        path if several files have that stem.
+
+    labels : ndarray of shape (n_samples,)
+        Class of each row.
+
+    Raises
+    ------
+    UsageError
+        If a file cannot be read or is given twice, or if the labels of two files differ.
+    """
+    features: dict[str, np.ndarray] = {}
+    stems = Counter(path.stem for path in paths)
+    labels = None
+    for path in paths:
+        X, y = _load_features(path)
+        if labels is None:
+            labels = y
+        elif not np.array_equal(labels, y):
+            raise UsageError(
+                f"{path} and {paths[0]} have different labels: all candidates must be scored "
+                "on the same rows"
+            )
+        name = path.stem if stems[path.stem] == 1 else str(path)
+        if name in features:
+            raise UsageError(f"{path} is given twice")
+        features[name] = X
+    if labels is None:
+        raise UsageError("no file of features is given")
+    return features, labels
+
+
+def _load_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the features and labels of one file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            X, y = arrays["features"], arrays["labels"]
+    except FileNotFoundError as exc:
+        raise UsageError(f"{path} does not exist") from exc
+    except Exception as exc:
+        raise UsageError(
+            f"{path} is not an .npz file with the arrays 'features' and 'labels' ({exc}); write "
+            "one with numpy.savez(file, features=X, labels=y)"
+        ) from exc
+    if X.ndim != 2 or y.shape != X.shape[:1]:
+        raise UsageError(
+            f"{path} has features of shape {X.shape} and labels of shape {y.shape}; they must "
+            "be (n, d) and (n,)"
+        )
+    return X, y
+
+
+def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
+    """Raise a UsageError that names the option if the classes have too few rows for it."""
+    if scoring.resamples and scoring.cv:
+        raise UsageError(
+            f"--resamples {scoring.resamples} and --cv {scoring.cv} exclude each other: copies "
+            "of a resampled row would be both held out and fitted; leave one of the options out"
+        )
+    if not (scoring.resamples or scoring.cv):
+        return
+    option = f"--resamples {scoring.resamples}" if scoring.resamples else f"--cv {scoring.cv}"
+    rows = Counter(labels.tolist()).most_common()
+    (largest, most), (smallest, least) = rows[0], rows[-1]
+    if least < 2:
+        raise UsageError(
+            f"{option} needs at least 2 rows of every class, but {smallest!r} has {least}; add "
+            "rows or remove that class"
+        )
+    if scoring.cv and scoring.cv > most:
+        raise UsageError(
+            f"--cv {scoring.cv} needs a class of at least {scoring.cv} rows, but the largest, "
+            f"{largest!r}, has {most}; use fewer folds"
+        )
+
+
+def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] | None:
+    """Read the baseline of the named candidates.
+
+    Parameters
+    ----------
+    path : path or None
+        JSON file of one object that maps names of models to numbers.
+
+    names : iterable of str
+        Names of the candidates.
+
+    Returns
+    -------
+    baseline : dict of str to float, or None
+        Number by candidate, for the candidates that have one. None without a file.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, holds something else, or names none of the candidates.
+    """
+    if path is None:
+        return None
+    option = f"--baseline {path}"
+    wanted = 'it must map model names to numbers, such as {"resnet18": 69.8}'
+    pairs = _read_pairs(path, option, wanted)
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise UsageError(f"{option} has {repeated} more than once; {wanted}")
+    for name, value in pairs:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{option} has {value!r} for {name!r}; {wanted}")
+    try:
+        return check_baseline({name: float(value) for name, value in pairs}, list(names))
+    except (ValueError, OverflowError) as exc:
+        raise UsageError(f"{option}: {exc}") from exc
+
+
+def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:
+    """Read the names and values of one JSON object, repeated names included."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
+    except (OSError, ValueError, RecursionError) as exc:
+        raise UsageError(f"{option} is not a readable JSON file: {exc}") from exc
+    # A JSON array would look like the pairs of an object.
+    if not text.lstrip().startswith("{"):
+        raise UsageError(f"{option} is not a JSON object; {wanted}")
+    return pairs
+
+
+def weight_files(names: Iterable[str]) -> Iterator[Path]:
+    """Yield the files that ``local-dir:`` models are read from."""
+    for name in names:
+        if name.startswith("local-dir:"):
+            files = Path(name.removeprefix("local-dir:")).glob("*")
+            yield from (f for f in files if f.name == "config.json" or f.suffix in _WEIGHTS)

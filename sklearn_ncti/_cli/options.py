@@ -1,0 +1,89 @@
+"""The options of each command, as values with types.
+
+The parser makes them, and nothing changes them afterwards.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files that a command writes; None for a file that is not wanted."""
+
+    json: Path | None = None
+    csv: Path | None = None
+    plot: Path | None = None
+    html: Path | None = None
+    force: bool = False
+
+    def paths(self) -> dict[str, Path]:
+        """Return the files that are wanted, by option."""
+        named = {"json": self.json, "csv": self.csv, "plot": self.plot, "html": self.html}
+        return {option: path for option, path in named.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How candidates are scored and compared, in the commands `rank` and `score`."""
+
+    normalization: str | None
+    n_components: int
+    variant: str
+    shrinkage: float | str
+    resamples: int
+    random_state: int
+    cv: int | None
+    baseline: Path | None
+
+
+@dataclass(frozen=True)
+class RankOptions:
+    """Options of the command `rank`."""
+
+    command: ClassVar[str] = "rank"
+
+    folder: str
+    models: list[str]
+    limit_per_class: int | None
+    device: str
+    batch_size: int
+    precision: str
+    workers: int | None
+    jobs: int
+    cache: Path | None
+    skip_bad_images: bool
+    scoring: ScoringOptions
+    outputs: Outputs
+
+    def settings(self) -> dict[str, Any]:
+        """Return all options but the output files, sorted by name."""
+        settings = asdict(self)
+        del settings["outputs"]
+        settings |= settings.pop("scoring")
+        return dict(sorted(settings.items()))
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Options of the command `score`."""
+
+    command: ClassVar[str] = "score"
+
+    files: list[Path]
+    scoring: ScoringOptions
+    outputs: Outputs
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Options of the command `demo`."""
+
+    command: ClassVar[str] = "demo"
+
+    output: Path
+    force: bool
+
+
+Options = RankOptions | ScoreOptions | DemoOptions

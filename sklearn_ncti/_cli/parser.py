@@ -1,0 +1,344 @@
+"""The argument parser: commands, options and their help texts."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from .._scoring.bootstrap import MAX_RESAMPLES
+from .._scoring.normalization import NORMALIZATIONS
+from .._utils.terminal import printable, say
+from .._version import __version__
+from .options import DemoOptions, Options, Outputs, RankOptions, ScoreOptions, ScoringOptions
+
+_Record = TypeVar("_Record")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports an error on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: error: {printable(message)} (see {self.prog} --help)")
+        self.exit(2)
+
+
+def parse_options(argv: Sequence[str] | None = None) -> Options:
+    """Return the options of the command that the arguments name.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments. If None, those of the process are used.
+
+    Returns
+    -------
+    options : RankOptions, ScoreOptions or DemoOptions
+        Options of the command.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 if the arguments are wrong, and 0 after ``--help`` or ``--version``.
+    """
+    values = vars(make_parser().parse_args(argv))
+    options: Options = values["to_options"](values)
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(
+        prog="sklearn-ncti",
+        description="Rank pre-trained backbones on labelled images before fine-tuning any of "
+        "them.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _fill_rank(
+        commands.add_parser(
+            "rank",
+            help="rank timm models on a folder of images",
+            description="Rank timm models on the images in FOLDER/CLASS/*.jpg (or another image "
+            "format). The ranking is printed, best model first.",
+        )
+    )
+    _fill_score(
+        commands.add_parser(
+            "score",
+            help="score or rank features that were extracted before",
+            description="Score the features of one file, or rank the features of several files "
+            "with the same labels. Each FILE.npz holds the arrays 'features' of shape (n, d) "
+            "and 'labels' of shape (n,).",
+        )
+    )
+    _fill_demo(
+        commands.add_parser(
+            "demo",
+            help="rank the small models that are bundled with the package",
+            description="Rank the bundled models on handwritten digits, and compare the order "
+            "with their accuracies after fine-tuning. Needs no network connection.",
+        )
+    )
+    return parser
+
+
+def _fill_rank(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command `rank`."""
+    parser.add_argument("folder", metavar="FOLDER", help="folder with one subfolder per class")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="models to rank: names of timm models, wildcards in quotes ('convnext_t*'), "
+        "local-dir:FOLDER or hf-hub:OWNER/NAME",
+    )
+    _add_extraction(parser)
+    _add_scoring(parser)
+    outputs = _add_outputs(parser)
+    outputs.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a report with pictures as a single HTML file",
+    )
+    parser.set_defaults(to_options=_rank_options)
+
+
+def _fill_score(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command `score`."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE.npz",
+        help="features and labels of one candidate, as saved by numpy.savez(file, features=X, "
+        "labels=y)",
+    )
+    _add_scoring(parser)
+    _add_outputs(parser)
+    parser.set_defaults(to_options=_score_options)
+
+
+def _fill_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command `demo`."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("sklearn-ncti-demo"),
+        metavar="FOLDER",
+        help="folder for ranking.json and ranking.png (default: %(default)s)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.set_defaults(to_options=_demo_options)
+
+
+def _add_extraction(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how images become features."""
+    group = parser.add_argument_group("feature extraction")
+    group.add_argument(
+        "--limit-per-class",
+        type=_at_least(1),
+        metavar="N",
+        help="maximum number of images per class (default: all images)",
+    )
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="device of the networks, such as cpu, cuda or cuda:1 (default: a GPU if available)",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=_at_least(1),
+        default=64,
+        metavar="N",
+        help="maximum number of images in one forward pass (default: %(default)s)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="number format of the networks; auto is bfloat16 on GPUs that support it and "
+        "float32 elsewhere (default: %(default)s)",
+    )
+    group.add_argument(
+        "--workers",
+        type=_at_least(1),
+        metavar="N",
+        help="number of threads that read images (default: one per CPU, at most 8)",
+    )
+    group.add_argument(
+        "--jobs",
+        type=_at_least(1),
+        default=1,
+        metavar="N",
+        help="number of models that run at the same time, distributed over the GPUs (default: "
+        "%(default)s)",
+    )
+    group.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="folder that caches features, so that an interrupted run can be resumed",
+    )
+    group.add_argument(
+        "--skip-bad-images",
+        action="store_true",
+        help="leave out unreadable images (default: stop at the first one)",
+    )
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    """Add the fields of `ScoringOptions`."""
+    group = parser.add_argument_group("scoring")
+    _add_measure(group)
+    group.add_argument(
+        "--resamples",
+        type=_within(1, MAX_RESAMPLES),
+        default=0,
+        metavar="N",
+        help="number of bootstrap resamples for confidence intervals, ties and the probability "
+        "of being the best (default: no resampling)",
+    )
+    group.add_argument(
+        "--random-state",
+        type=_within(0, np.iinfo(np.uint32).max),
+        default=0,
+        metavar="SEED",
+        help="seed of the bootstrap resamples (default: %(default)s)",
+    )
+    group.add_argument(
+        "--cv",
+        type=_at_least(2),
+        metavar="K",
+        help="score held-out rows with K-fold cross-validation; recommended for small data sets "
+        "(default: score the fitted rows)",
+    )
+    group.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE.json",
+        help="numbers to show next to the scores, larger is better, such as published "
+        "accuracies: a JSON object that maps model names to numbers",
+    )
+
+
+def _add_measure(group: argparse._ArgumentGroup) -> None:
+    """Add the normalisation and the parameters of the scorer."""
+    group.add_argument(
+        "--normalization",
+        choices=NORMALIZATIONS,
+        help="how the components are made comparable before they are added (default: minmax; "
+        "absolute for a single FILE.npz)",
+    )
+    group.add_argument(
+        "--n-components",
+        type=_at_least(1),
+        default=64,
+        metavar="K",
+        help="number of principal components (default: %(default)s)",
+    )
+    group.add_argument(
+        "--variant",
+        choices=("released", "paper"),
+        default="released",
+        help="formulas of the authors' released code or of the paper (default: %(default)s)",
+    )
+    group.add_argument(
+        "--shrinkage",
+        type=_shrinkage,
+        default="adaptive",
+        metavar="T",
+        help="regularisation of the scatter matrices: 'adaptive', or a number in [0, 1] for all "
+        "candidates (default: %(default)s)",
+    )
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the fields of `Outputs` that the commands `rank` and `score` share."""
+    group = parser.add_argument_group("output files")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    group.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
+    group.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw the ranking; the suffix sets the format (.png, .svg, .pdf, ...)",
+    )
+    group.add_argument("--force", action="store_true", help="overwrite existing files")
+    return group
+
+
+def _rank_options(values: Mapping[str, Any]) -> RankOptions:
+    return _record(
+        RankOptions,
+        values,
+        scoring=_record(ScoringOptions, values),
+        outputs=_record(Outputs, values),
+    )
+
+
+def _score_options(values: Mapping[str, Any]) -> ScoreOptions:
+    return _record(
+        ScoreOptions,
+        values,
+        scoring=_record(ScoringOptions, values),
+        outputs=_record(Outputs, values),
+    )
+
+
+def _demo_options(values: Mapping[str, Any]) -> DemoOptions:
+    return _record(DemoOptions, values)
+
+
+def _record(kind: type[_Record], values: Mapping[str, Any], **parts: Any) -> _Record:
+    """Return a dataclass made of its parts and of the values named as its other fields."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: values[name] for name in names & values.keys()}, **parts)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return a function from text to a whole number that is not smaller than `least`."""
+
+    def parse(text: str) -> int:
+        value = _whole(text)
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def _within(least: int, most: int) -> Callable[[str], int]:
+    """Return a function from text to a whole number from `least` to `most`, both included."""
+
+    def parse(text: str) -> int:
+        value = _whole(text)
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {least} to {most}"
+            )
+        return value
+
+    return parse
+
+
+def _whole(text: str) -> int | None:
+    """Return text as a whole number, or None if it is not one."""
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _shrinkage(text: str) -> float | str:
+    """Return text as a number in [0, 1], or the word "adaptive" as it is."""
+    if text == "adaptive":
+        return text
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not in [0, 1]")
+    return value

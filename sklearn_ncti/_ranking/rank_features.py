@@ -1,0 +1,348 @@
+"""`rank_features`, and from the results of candidates to a `Ranking`."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import FitFailedWarning
+from sklearn.utils.validation import _num_samples
+
+from .._scoring.bootstrap import check_resampling, describe_resamples, resampled_scores
+from .._scoring.candidate import CandidateResult, Failure
+from .._scoring.normalization import (
+    EQUAL_SHARE,
+    check_normalization,
+    check_weights,
+    finite_values,
+    summed,
+)
+from .._scoring.scorers import check_scorers, component_names
+from .._scoring.scoring import score_all
+from .._utils.components import Components
+from .._utils.stacklevel import find_stack_level
+from .._utils.validation import check_labels
+from .ranking import Ranking
+from .results import ranks
+
+
+def rank_features(
+    features: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    *,
+    normalization: str = "minmax",
+    weights: Mapping[str, float] | None = None,
+    scorer: Any = None,
+    n_resamples: int = 0,
+    random_state: Any = None,
+    baseline: Mapping[str, float] | None = None,
+) -> Ranking:
+    """Rank candidates by the features that each of them gives on the same rows.
+
+    Parameters
+    ----------
+    features : dict of str to array-like of shape (n_samples, n_features)
+        Feature matrix of each candidate. All have the same rows in the same order; the
+        number of features may differ.
+
+    labels : array-like of shape (n_samples,)
+        Class of each row.
+
+    normalization : {"minmax", "zscore", "rank", "absolute"}, default="minmax"
+        How components become comparable before they are added. "minmax" is the paper's:
+        over the candidates, to [0, 1], and "vc" to [-1, 0]. "zscore" subtracts the mean and
+        divides by the standard deviation over the candidates; "rank" is "minmax" of the
+        ranks. "absolute" does not look at the other candidates: it adds the parts of
+        :meth:`NCTIScorer.score`, each in [0, 1]. With all but "absolute" the score of a
+        candidate depends on which others it is compared with.
+
+    weights : dict of str to float, default=None
+        Weight of components in the sum, by name ("seli", "ncc", "vc"); 1 for those that are
+        not named.
+
+    scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
+        What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, such as
+        those of ``sklearn_ncti.companions``, or any classifier, which is scored by
+        cross-validation over up to 5 stratified folds. It is cloned for every candidate. If
+        None, ``NCTIScorer()``. The first of a list ranks; the additional scorers become columns
+        of the results. The value of one that fails is missing.
+
+    n_resamples : int, default=0
+        Number of stratified bootstrap resamples, shared by all candidates, at most 100,000.
+        Used for confidence intervals of scores and ranks, the probability of being the best,
+        and groups of candidates that cannot be told apart. 0 disables resampling; 100 are
+        enough for a first look. Where rows are few, NCTI and its components use a Bayesian
+        bootstrap.
+
+    random_state : int, RandomState instance or None, default=None
+        Controls the bootstrap resampling. Pass an int for reproducible output across calls.
+
+    baseline : dict of str to float, default=None
+        Number of each candidate by its name, larger is better, to compare the scores with: for
+        example published ImageNet accuracies. Names that are not candidates are ignored.
+
+    Returns
+    -------
+    ranking : Ranking
+        The candidates, best first. One whose features cannot be scored is ranked last, with
+        its error, and warned about.
+
+    Raises
+    ------
+    TypeError
+        If `features` is not a dict with names as keys, or `scorer` has no ``score()`` that
+        works without arguments.
+
+    ValueError
+        If `features` is empty, a candidate has another number of rows than `labels`, a
+        parameter is out of bounds, or no candidate can be scored; with `n_resamples`, if a
+        class has one row only or the scorer holds rows out.
+
+    Warns
+    -----
+    UserWarning
+        If a component does not vary over the candidates (it then adds 0 to all), or if
+        `n_resamples` are too few to tell candidates apart.
+
+    FitFailedWarning
+        If a candidate could not be scored, or has no value of one of the other scorers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_ncti import rank_features
+    >>> X, y = load_digits(return_X_y=True)
+    >>> ranking = rank_features({"all pixels": X, "upper half": X[:, :32]}, y)
+    >>> print(ranking)
+    rank  model        score   seli    ncc      vc  raw seli  raw ncc  raw vc
+       1  all pixels   2.000  1.000  1.000   0.000   727.098    0.961  -5.107
+       2  upper half  -1.000  0.000  0.000  -1.000   564.327    0.810  -5.320
+    score = seli + ncc + vc (minmax over the candidates; larger is better)
+    """
+    if not isinstance(features, Mapping):
+        raise TypeError(
+            f"features must be a dict of name to feature matrix, got {type(features).__name__}."
+        )
+    if not features:
+        raise ValueError("features is empty: at least 1 candidate is needed.")
+    for name in features:
+        if not isinstance(name, str):
+            raise TypeError(f"features must have strings as keys, got {name!r}.")
+    labels = check_labels(labels)
+    for name, X in features.items():
+        if _num_samples(X) != len(labels):
+            raise ValueError(
+                f"features[{name!r}] has {_num_samples(X)} rows, but labels has "
+                f"{len(labels)}: all candidates must be scored on the same rows."
+            )
+    check_normalization(normalization)
+    scorers = check_scorers(scorer)
+    check_weights(weights, component_names(scorers.ranking))
+    baseline = check_baseline(baseline, features)
+    resampling = check_resampling(n_resamples, random_state, scorers.ranking, labels)
+    return rank_results(
+        score_all(features, labels, scorers, resampling),
+        normalization=normalization,
+        weights=weights,
+        baseline=baseline,
+    )
+
+
+def check_baseline(
+    baseline: Mapping[str, float] | None, names: Iterable[str]
+) -> dict[str, float] | None:
+    """Return the numbers of the candidates among a baseline, or raise a ValueError."""
+    if baseline is None:
+        return None
+    given = finite_values(baseline, "baseline")
+    known = {name: given[name] for name in names if name in given}
+    if not known:
+        raise ValueError(
+            f"baseline has none of the candidates: it has {list(given)[:5]}, and they are "
+            f"{list(names)[:5]}."
+        )
+    return known
+
+
+def rank_results(
+    candidates: Sequence[CandidateResult],
+    *,
+    normalization: str,
+    weights: Mapping[str, float] | None = None,
+    error_score: float = np.nan,
+    baseline: Mapping[str, float] | None = None,
+) -> Ranking:
+    """Normalise and add the components of all candidates that have them.
+
+    Parameters
+    ----------
+    candidates : sequence of CandidateResult
+        One per candidate.
+
+    normalization : {"minmax", "zscore", "rank", "absolute"}
+        How the components are normalised.
+
+    weights : dict of str to float, default=None
+        Weights of the components, 1 where not named.
+
+    error_score : float, default=nan
+        What a failed candidate shows as its score.
+
+    baseline : dict of str to float, default=None
+        What `check_baseline` returned.
+
+    Returns
+    -------
+    ranking : Ranking
+        The ranking.
+
+    Raises
+    ------
+    ValueError
+        If all candidates failed, or `weights` has an unknown name.
+    """
+    _report_failures(candidates)
+    scored = [candidate for candidate in candidates if candidate.failure is None]
+    components = _aligned([candidate.components for candidate in candidates])
+    weights = check_weights(weights, components.names)
+    sources = components.of(normalization)
+    total, normalized, constant = summed(sources, normalization, weights)
+    _report_constant(constant, len(scored))
+    failed = np.array([candidate.failure is not None for candidate in candidates])
+    columns = {
+        "model": _texts(candidate.name for candidate in candidates),
+        "rank": np.zeros(len(candidates), dtype=int),
+        "score": np.where(failed, float(error_score), total),
+    }
+    resamples = None
+    if scored[0].resamples is not None:
+        drawn = _aligned([candidate.resamples for candidate in candidates], axis=1)
+        resamples, replications = resampled_scores(
+            drawn.of(normalization), sources, normalization, weights
+        )
+        columns |= describe_resamples(total, resamples, replications)
+    columns |= components.raw
+    columns |= {f"normalized_{name}": values for name, values in normalized.items()}
+    columns |= _facts_columns(candidates)
+    additional = list(scored[0].additional)
+    for name in additional:
+        columns |= _additional_columns(candidates, name, normalization, weights)
+    _report_missing(columns, additional)
+    if baseline is not None:
+        additional.append("baseline")
+        known = np.array([baseline.get(candidate.name, np.nan) for candidate in candidates])
+        columns |= {"baseline": known, "baseline_rank": ranks(known)}
+    columns["error"] = _texts(candidate.error for candidate in candidates)
+    return Ranking(
+        columns,
+        normalization=normalization,
+        weights=weights,
+        resamples=resamples,
+        scorers=additional,
+        # Candidates of one width have the same note.
+        notes=list(dict.fromkeys(note for candidate in scored for note in candidate.notes)),
+    )
+
+
+def _aligned(found: Sequence[Components | Failure | None], axis: int = 0) -> Components:
+    """Stack components of all candidates along an axis, NaN for those that have none."""
+    known = next(item for item in found if isinstance(item, Components))
+    missing = {name: np.full_like(value, np.nan, dtype=float) for name, value in known.raw.items()}
+    items = [item if isinstance(item, Components) else Components(missing) for item in found]
+    return Components.stack(items, axis=axis)
+
+
+def _texts(texts: Iterable[str]) -> np.ndarray:
+    return np.array(list(texts), dtype=object)
+
+
+def _facts_columns(candidates: Sequence[CandidateResult]) -> dict[str, np.ndarray]:
+    """Columns of the candidates' facts."""
+    facts = [candidate.facts for candidate in candidates]
+    return {
+        "n_features": np.array([candidate.n_features for candidate in candidates]),
+        "shrinkage": np.array([candidate.shrinkage for candidate in candidates]),
+        "extract_time": np.array([of.extract_time for of in facts]),
+        "score_time": np.array([candidate.score_time for candidate in candidates]),
+        "images_per_second": np.array([of.images_per_second for of in facts]),
+        "decode_time": np.array([of.decode_time for of in facts]),
+        "device_time": np.array([of.device_time for of in facts]),
+        "n_parameters": np.array([of.n_parameters for of in facts]),
+        "license": _texts(of.license for of in facts),
+    }
+
+
+def _additional_columns(
+    candidates: Sequence[CandidateResult],
+    name: str,
+    normalization: str,
+    weights: Mapping[str, float],
+) -> dict[str, np.ndarray]:
+    """Columns of an additional scorer: its values, their ranks, and errors."""
+    found = [candidate.additional.get(name) for candidate in candidates]
+    values = np.full(len(candidates), np.nan)
+    if any(isinstance(item, Components) for item in found):
+        parts = _aligned(found).of(normalization)
+        if len(parts) > 1:
+            # Several components are comparable only after what the ranking does with its own.
+            own = {part: weights.get(part, 1.0) for part in parts}
+            values = summed(parts, normalization, own)[0]
+        else:
+            (values,) = parts.values()
+    errors = _texts(item.error if isinstance(item, Failure) else "" for item in found)
+    return {name: values, f"{name}_rank": ranks(values), f"{name}_error": errors}
+
+
+def _report_constant(constant: list[str], n_scored: int) -> None:
+    """Warn of components that do not vary over the candidates."""
+    if constant and n_scored > 1:
+        warnings.warn(
+            f"The components {constant} do not vary over the {n_scored} candidates (by more than "
+            f"{EQUAL_SHARE:g} of their size, which is rounding) and add 0 to each of them; the "
+            "order rests on the others.",
+            UserWarning,
+            stacklevel=find_stack_level(),
+        )
+
+
+def _report_failures(candidates: Sequence[CandidateResult]) -> None:
+    """Warn once about all failures, equal tracebacks together; raise if nothing is left."""
+    failed = [(c.name, c.failure) for c in candidates if c.failure is not None]
+    if not failed:
+        return
+    details = "\n".join(
+        f"{count} candidate(s) ({_listed(failed, text)}) failed with:\n{text}"
+        for text, count in Counter(failure.traceback for _, failure in failed).items()
+    )
+    if len(failed) == len(candidates):
+        wrong_type = all(failure.is_type_error for _, failure in failed)
+        error = TypeError if wrong_type else ValueError
+        raise error(f"All {len(candidates)} candidates failed.\n{details}")
+    warnings.warn(
+        f"{len(failed)} of {len(candidates)} candidates failed and are ranked last; the others "
+        f"are ranked.\n{details}",
+        FitFailedWarning,
+        stacklevel=find_stack_level(),
+    )
+
+
+def _listed(failed: Sequence[tuple[str, Failure]], text: str) -> str:
+    return ", ".join(name for name, failure in failed if failure.traceback == text)
+
+
+def _report_missing(columns: Mapping[str, np.ndarray], additional: Iterable[str]) -> None:
+    """Warn once about the values that additional scorers do not have."""
+    missing = {name: int((columns[f"{name}_error"] != "").sum()) for name in additional}
+    parts = [
+        f"{name} for {count} candidate(s), first {next(filter(None, columns[f'{name}_error']))}"
+        for name, count in missing.items()
+        if count
+    ]
+    if parts:
+        warnings.warn(
+            f"Some values of additional scorers are missing: {'; '.join(parts)}",
+            FitFailedWarning,
+            stacklevel=find_stack_level(),
+        )

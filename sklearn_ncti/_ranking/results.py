@@ -1,0 +1,86 @@
+"""`RankingResults`: the data that the table, display, report and robustness of a ranking read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._scoring.normalization import merge_equal
+
+
+class RankingResults:
+    """Columns of results and the order of the candidates.
+
+    The parameters and attributes are those of :class:`~sklearn_ncti.Ranking`.
+
+    Attributes
+    ----------
+    order : ndarray of int of shape (n_candidates,)
+        Positions of the candidates in the columns, best first. Candidates of equal score keep
+        the order in which they were given.
+    """
+
+    def __init__(
+        self,
+        results: Mapping[str, ArrayLike],
+        *,
+        normalization: str | None = None,
+        weights: Mapping[str, float] | None = None,
+        resamples: ArrayLike | None = None,
+        scorers: Sequence[str] = (),
+        notes: Sequence[str] = (),
+    ):
+        self.results = {name: np.asarray(column) for name, column in results.items()}
+        self.normalization = normalization
+        self.weights = dict(weights or {})
+        self.resamples = None if resamples is None else np.asarray(resamples)
+        self.scorers = list(scorers)
+        self.notes = list(notes)
+        no_errors = np.full(len(self.results["model"]), "", dtype=object)
+        failed = self.results.setdefault("error", no_errors) != ""
+        score = merge_equal(np.where(failed, -np.inf, self.results["score"]))
+        # A stable sort keeps candidates of equal score in the order in which they came.
+        self.order = np.argsort(-score, kind="stable")
+        self.results["rank"] = ranks(score)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the candidates, best first, failed ones last."""
+        return [str(name) for name in self.results["model"][self.order]]
+
+    @property
+    def best(self) -> str:
+        """Name of the candidate with the largest score."""
+        return self.names[0]
+
+    @property
+    def best_index(self) -> int:
+        """Position of the best candidate in the order given."""
+        return int(self.order[0])
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Summed normalised score by name, best first; larger is better."""
+        return dict(zip(self.names, self.results["score"][self.order].tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def ranks(score: np.ndarray) -> np.ndarray:
+    """Ranks from 1 for the largest score; equal ones share the best, and NaN comes last."""
+    score = merge_equal(np.where(np.isnan(score), -np.inf, score))
+    return 1 + len(score) - np.searchsorted(np.sort(score), score, "right")
+
+
+def as_columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Turn rows to columns; numbers become arrays of numbers, everything else of objects."""
+    columns = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        columns[name] = np.empty(len(values), dtype=object)
+        columns[name][:] = values
+        if all(isinstance(value, int | float) for value in values):
+            columns[name] = np.array(values)
+    return columns

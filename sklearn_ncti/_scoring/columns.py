@@ -1,0 +1,179 @@
+"""Registry of the columns of results: names, headers, formats and meaning, in one place."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of ``Ranking.results``.
+
+    Attributes
+    ----------
+    name : str
+        Its key.
+
+    header : str
+        What the report shows above it.
+
+    format : str
+        Format specification of a value, empty for text.
+
+    meaning : str
+        What it holds, with its unit.
+
+    larger_is_better : bool or None
+        Whether larger values are better; None where neither direction is.
+
+    is_cost : bool
+        Whether it can stand against the score in a Pareto front.
+    """
+
+    name: str
+    header: str
+    format: str
+    meaning: str
+    larger_is_better: bool | None = None
+    is_cost: bool = False
+
+
+#: Columns that do not come from components or additional scorers.
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("model", "model", "", "name of the candidate"),
+        Column(
+            "rank",
+            "rank",
+            "d",
+            "1 is the candidate to fine-tune first; equal scores share a rank",
+            False,
+        ),
+        Column(
+            "score",
+            "score",
+            ".3f",
+            "sum of the normalised components; larger is better",
+            True,
+        ),
+        Column(
+            "score_low",
+            "from",
+            ".3f",
+            "lower end of the bootstrap confidence interval of the score",
+        ),
+        Column(
+            "score_high",
+            "to",
+            ".3f",
+            "upper end of the bootstrap confidence interval of the score",
+        ),
+        Column("rank_low", "rank from", ".0f", "lower end of the confidence interval of the rank"),
+        Column("rank_high", "rank to", ".0f", "upper end of the confidence interval of the rank"),
+        Column(
+            "held",
+            "held",
+            "",
+            "whether a bound of the normalisation holds the score in at least half of the "
+            "resamples",
+        ),
+        Column(
+            "best_probability",
+            "best",
+            ".2f",
+            "probability of being the best on other rows of the same kind",
+            True,
+        ),
+        Column("group", "group", "d", "1 for the first group that cannot be told apart", False),
+        Column("n_features", "features", ".0f", "number of features", False, is_cost=True),
+        Column("shrinkage", "shrinkage", ".2g", "share of the isotropic target, in [1e-10, 1]"),
+        Column("extract_time", "extraction", ".1f", "seconds until the features were available"),
+        Column("score_time", "scoring", ".2f", "seconds of the ranking scorer"),
+        Column(
+            "images_per_second",
+            "images/s",
+            ".1f",
+            "speed of feature extraction in this run; missing if the features were cached",
+            True,
+            is_cost=True,
+        ),
+        Column("decode_time", "decoding", ".1f", "seconds of waiting for images"),
+        Column("device_time", "network", ".1f", "seconds of the network"),
+        Column(
+            "n_parameters",
+            "parameters",
+            ",.0f",
+            "parameters of the network without its classifier",
+            False,
+            is_cost=True,
+        ),
+        Column("license", "license", "", "license of the weights, as stated by timm"),
+        Column("baseline", "baseline", ".3f", "number that was given for comparison", True),
+        Column("baseline_rank", "rank by baseline", "d", "rank by that number", False),
+        Column("error", "error", "", "why the candidate has no score; empty if it has one"),
+    )
+}
+
+# Formats and meanings of NCTI's own components, those of others are general.
+_MEANINGS = {
+    "seli": (".1f", "separation of the classes", "seli before normalisation"),
+    "ncc": (
+        ".3f",
+        "mean probability of the true class under the nearest class center",
+        "ncc before normalisation, in [0, 1]",
+    ),
+    "vc": (".3f", "collapse of each class towards one point", "vc before normalisation"),
+}
+
+
+def component_columns(name: str) -> tuple[Column, Column]:
+    """Return the columns of a component: as it is, and normalised."""
+    own = (".3f", f"component {name}", f"{name} before normalisation")
+    style, meaning, raw_meaning = _MEANINGS.get(name, own)
+    return (
+        Column(name, f"raw {name}", style, raw_meaning, True),
+        Column(f"normalized_{name}", name, ".3f", f"{meaning}, normalised", True),
+    )
+
+
+def scorer_columns(name: str) -> tuple[Column, Column, Column]:
+    """Return the columns of an additional scorer: its value, rank and error."""
+    return (
+        Column(name, name, ".3f", "score of another scorer", True),
+        Column(f"{name}_rank", f"rank by {name}", "d", f"rank by {name}", False),
+        Column(f"{name}_error", f"{name} error", "", f"why {name} has no value"),
+    )
+
+
+def check_columns(components: Iterable[str], own: Iterable[str], scorers: Iterable[str]) -> None:
+    """Raise a ValueError if a column of the results would be written twice.
+
+    Parameters
+    ----------
+    components : iterable of str
+        Components of the ranking scorer.
+
+    own : iterable of str
+        Those of them that are named after the scorer's class.
+
+    scorers : iterable of str
+        Names of the additional scorers.
+    """
+    own = set(own)
+    taken = set(COLUMNS)
+    for name in components:
+        remedy = "a class of another name" if name in own else "another name of the component"
+        _take(taken, name, component_columns(name), remedy)
+    for name in scorers:
+        _take(taken, name, scorer_columns(name), "another name with a (name, scorer) pair")
+
+
+def _take(taken: set[str], name: str, columns: tuple[Column, ...], remedy: str) -> None:
+    """Add columns to those that are taken, or raise a ValueError."""
+    names = {column.name for column in columns}
+    if taken & names:
+        raise ValueError(
+            f"scorer {name!r} would overwrite the columns {sorted(taken & names)} of the "
+            f"results; choose {remedy}."
+        )
+    taken |= names

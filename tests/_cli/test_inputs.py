@@ -1,0 +1,77 @@
+"""Files and labels that the command line reads or refuses."""
+
+import os
+
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize("option", [["--resamples", "50"], ["--cv", "2"]], ids=" ".join)
+def test_a_class_of_one_row_is_refused(run, tmp_path, option):
+    lonely = tmp_path / "lonely.npz"
+    np.savez(
+        lonely, features=np.random.default_rng(0).normal(size=(9, 2)), labels=[7] + [1, 2] * 4
+    )
+    status, _, err = run("score", str(lonely), *option)
+    assert status == 2
+    assert f"error: {' '.join(option)} needs at least 2 rows of every class, but 7 has 1" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cv", "700"], "--cv 700 needs a class of at least 700 rows, but the largest, "),
+        (["--resamples", "50", "--cv", "5"], "--resamples 50 and --cv 5 exclude each other"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_the_rows_refuse(run, files, options, message):
+    status, out, err = run("score", *files, *options)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "is not a readable JSON file: "),
+        ("wide: 1", "is not a readable JSON file: "),
+        ("[1, 2]", "is not a JSON object; it must map model names to numbers, such as"),
+        ("{}", "baseline is empty"),
+        ('{"wide": "69.8"}', "has '69.8' for 'wide'; it must map"),
+        ('{"wide": true}', "has True for 'wide'; it must map"),
+        ('{"wide": NaN}', "baseline['wide'] is nan; it must be a finite number"),
+        ('{"wide": 1, "wide": 2}', "has ['wide'] more than once"),
+        ('{"Wide": 1}', "baseline has none of the candidates: it has ['Wide'], and they are"),
+    ],
+)
+def test_refused_baselines(run, files, tmp_path, text, message):
+    file = tmp_path / "published.json"
+    if text is not None:
+        file.write_text(text)
+    status, out, err = run("score", *files, "--baseline", str(file))
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith(f"sklearn-ncti score: error: --baseline {file}")
+    assert message in err
+
+
+def test_same_stems_are_told_apart_by_their_paths(run, files, tmp_path):
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "wide.npz"
+    with np.load(files[1]) as arrays:
+        np.savez(twin, **arrays)
+    _, out, _ = run("score", files[0], str(twin))
+    assert str(twin) in out
+    assert files[0] in out
+
+
+def test_folders_that_cannot_be_read(run, image_folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    status, out, err = run("rank", str(image_folder), "--models", "x")
+    assert (status, out) == (2, "")
+    assert f"the folder {str(image_folder)!r} cannot be read (Permission denied)" in err

@@ -201,22 +201,27 @@ def _unshrunk(moments, basis):
     The steps are those of scikit-learn 1.9's ``LinearDiscriminantAnalysis(solver="svd")``,
     done on the scatter instead of on the rows.
     """
-    kept = np.flatnonzero(~basis.is_noise)
-    within = moments.within[np.ix_(kept, kept)]
-    # A component without within-class scatter is perfectly collapsed, the best there is;
-    # the floor keeps it, with a deviation at the edge of rounding, instead of dividing by 0.
+    whitening = within_whitening(moments, basis)
+    offsets = moments.means - moments.priors @ moments.means
+    spread = np.sqrt(moments.priors)[:, None] * (offsets @ whitening)
+    _, singular, directions = np.linalg.svd(spread, full_matrices=False)
+    used = singular > RANK_TOLERANCE * singular[0]
+    axes = whitening @ directions[used].T
+    return axes, axes @ (axes.T @ moments.means.T)
+
+
+def within_whitening(moments: ClassMoments, basis: PrincipalBasis) -> np.ndarray:
+    """Return the axes, shape (k, q), along which the scatter within the classes is 1."""
+    real = np.flatnonzero(~basis.is_noise)
+    within = moments.within[np.ix_(real, real)]
+    # A component without within-class scatter is perfectly collapsed, which is the best case.
+    # The lower bound retains it, with a deviation at rounding level, and avoids division by 0.
     variances = np.maximum(np.diag(within), _EPS * basis.variances[0])
     deviations = np.sqrt(variances)
     correlation = within / np.outer(deviations, deviations)
     np.fill_diagonal(correlation, 1.0)
     squares, vectors = eigh(correlation)
-    alive = squares > RANK_TOLERANCE**2
-    whitening = vectors[:, alive] / deviations[:, None] / np.sqrt(squares[alive])
-
-    offsets = moments.means[:, kept] - moments.priors @ moments.means[:, kept]
-    spread = np.sqrt(moments.priors)[:, None] * (offsets @ whitening)
-    _, singular, directions = np.linalg.svd(spread, full_matrices=False)
-    used = singular > RANK_TOLERANCE * singular[0]
-    axes = np.zeros((len(moments.within), int(used.sum())))
-    axes[kept] = whitening @ directions[used].T
-    return axes, axes @ (axes.T @ moments.means.T)
+    in_span = squares > RANK_TOLERANCE**2
+    whitening = np.zeros((len(moments.within), int(in_span.sum())))
+    whitening[real] = vectors[:, in_span] / deviations[:, None] / np.sqrt(squares[in_span])
+    return whitening

@@ -34,6 +34,15 @@ def make_problem(n=600, d=100, n_classes=5, spread=0.3, scale=1.0, counts=None, 
     return scale * X, y
 
 
+def make_probabilities(n=200, n_sources=6, seed=0):
+    """Probabilities of source classes that lean towards the label, and the labels."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n)
+    P = rng.dirichlet(np.full(n_sources, 0.5), size=n)
+    P[np.arange(n), y] += 1
+    return P / P.sum(axis=1, keepdims=True), y
+
+
 @contextmanager
 def running(*command, **options):
     """Start a process that is ended with the block, also when an assertion fails in it."""

@@ -1,19 +1,27 @@
-"""Work that is shared among threads."""
+"""Work that threads share, and process-wide settings that threads change and restore."""
 
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
+from helpers import make_problem
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from sklearn_ncti import NCTIScorer
+from sklearn_ncti import (
+    NCTIScorer,
+)
 from sklearn_ncti._linalg import threads as _threads
+from sklearn_ncti._linalg.pca import principal_basis
 from sklearn_ncti._linalg.threads import (
     blas_threads,
+    exact_float32_products,
     one_blas_thread,
     shared_work,
     threads_for_features,
 )
+from sklearn_ncti._ncti import projection
 
 
 @pytest.fixture(params=[1, 3])
@@ -119,3 +127,111 @@ def test_no_thread_is_left_after_a_fit(n_threads):
     before = threading.active_count()
     NCTIScorer(n_components=4).fit(X, np.arange(3000) % 3)
     assert threading.active_count() == before
+
+
+def _blas_threads():
+    return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+
+@contextmanager
+def _held_by_another_thread():
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def hold():
+        with one_blas_thread:
+            seen.extend(_blas_threads())
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait()
+    try:
+        yield seen
+    finally:
+        leave.set()
+        thread.join()
+
+
+@pytest.fixture
+def two_blas_threads():
+    with threadpool_limits(limits=2, user_api="blas"):
+        yield
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_blas_has_its_threads_back():
+    with ExitStack() as other:
+        other.enter_context(_held_by_another_thread())
+        with one_blas_thread:
+            other.close()
+            assert set(_blas_threads()) == {1}
+        assert set(_blas_threads()) == {2}
+    with pytest.raises(ZeroDivisionError), one_blas_thread:
+        raise ZeroDivisionError
+    assert set(_blas_threads()) == {2}
+
+
+@pytest.mark.usefixtures("two_blas_threads")
+def test_any_thread_takes_the_threads_of_blas_and_gives_them_back():
+    # threadpoolctl leaves them to the first thread that has set them, from 3.8 on.
+    with one_blas_thread:
+        pass
+    with _held_by_another_thread() as seen:
+        with one_blas_thread:
+            pass
+        assert set(seen) == set(_blas_threads()) == {1}
+    assert set(_blas_threads()) == {2}
+    with ExitStack() as other:
+        with one_blas_thread:
+            other.enter_context(_held_by_another_thread())
+        assert set(_blas_threads()) == {1}
+    assert set(_blas_threads()) == {2}
+    # Nor is it kept from others.
+    with threadpool_limits(limits=3, user_api="blas"):
+        assert set(_blas_threads()) == {3}
+
+
+@pytest.mark.parametrize(("d", "threads"), [(20, 1), (1100, 2)], ids=["small", "large"])
+def test_only_large_fits_are_shared_among_threads(monkeypatch, d, threads):
+    seen, sharing = [], set()
+
+    def noting(*args):
+        seen.extend(_blas_threads())
+        with shared_work() as run:
+            sharing.update(run(lambda _: time.sleep(0.05) or threading.get_ident(), range(6)))
+        return principal_basis(*args)
+
+    monkeypatch.setattr(projection, "principal_basis", noting)
+    X, y = make_problem(1100, d, n_classes=2)
+    with threadpool_limits(limits=2, user_api="blas"):
+        NCTIScorer(4).fit(X, y)
+        # Threads of BLAS itself would wait for each other.
+        assert set(seen) == {1}
+        assert len(sharing) == threads
+        assert set(_blas_threads()) == {2}
+
+
+def test_products_are_exact_and_the_setting_is_given_back():
+    torch = pytest.importorskip("torch")
+    torch.set_float32_matmul_precision("medium")
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with exact_float32_products:
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    try:
+        thread.start()
+        entered.wait()
+        with exact_float32_products:
+            leave.set()
+            thread.join()
+            # The first thread has left, and this one still relies on the setting.
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        leave.set()
+        torch.set_float32_matmul_precision("highest")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import make_problem
 from threadpoolctl import threadpool_limits
 
 from sklearn_ncti._linalg import eigen as _eigen
@@ -109,3 +110,26 @@ def test_threads_of_blas_do_not_wait_for_each_other(monkeypatch, values):
         leading_eigenpairs(make_matrix(values)[0], K, np.float32)
         assert blas_threads() == 2
     assert set(used) == {1}
+
+
+def test_eigenpairs_in_float32_are_as_right_as_in_float64():
+    X, _ = make_problem(3000, 400)
+    S = np.cov(X.T)
+    squares, vectors = leading_eigenpairs(S, 40, np.float32)
+    expected, exact = np.linalg.eigh(S)
+    np.testing.assert_allclose(squares, expected[::-1][:40], rtol=1e-10)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(40), atol=1e-12)
+    assert np.abs(np.sum(vectors * exact[:, ::-1][:, :40], axis=0)).min() > 1 - 1e-6
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-7, 1e-3])
+def test_flat_spectrum_is_factorized_exactly(gap):
+    # Float32 tells the vectors at the edge of the basis from those beyond it by the gap.
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    values = np.r_[np.linspace(2.0, 1.0 + gap, 40), np.full(260, 1.0)]
+    squares, vectors = leading_eigenpairs((rotation * values) @ rotation.T, 40, np.float32)
+    np.testing.assert_allclose(squares, values[:40], rtol=1e-10)
+    if gap:
+        inside = np.linalg.norm(rotation[:, :40].T @ vectors, axis=0)
+        np.testing.assert_allclose(inside, 1.0, atol=1e-10)

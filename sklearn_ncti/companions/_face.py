@@ -47,13 +47,13 @@ class FaCe(BaseCompanion):
         The second term, in [0, log C] nats; log C where all classes overlap equally.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     See Also
     --------

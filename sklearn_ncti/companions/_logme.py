@@ -70,7 +70,7 @@ class LogME(BaseCompanion):
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----

@@ -24,13 +24,13 @@ class NCE(BaseProbabilityCompanion):
         Minus the conditional entropy in nats, in [-log C, 0]; larger is better.
 
     classes_ : ndarray of shape (n_classes,)
-        The target classes.
+        Target classes.
 
     n_features_in_ : int
         Number of source classes seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the source classes, where `X` has names that are all strings.
+        Names of the source classes seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----

@@ -42,13 +42,13 @@ class SFDA(BaseCompanion):
         The share that was used, in both discriminants.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----

@@ -32,13 +32,13 @@ class TransRate(BaseCompanion):
         The rate in nats, at least 0; larger is better.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----

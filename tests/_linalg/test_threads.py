@@ -17,9 +17,9 @@ from sklearn_ncti._linalg.pca import principal_basis
 from sklearn_ncti._linalg.threads import (
     blas_threads,
     exact_float32_products,
+    fit_threads,
     one_blas_thread,
     shared_work,
-    threads_for_features,
 )
 from sklearn_ncti._ncti import projection
 
@@ -95,7 +95,7 @@ def test_a_fit_sets_its_threads_once(n_threads):
         return threading.get_ident()
 
     before = _threads._controller().select(user_api="blas").lib_controllers[0].num_threads
-    with threads_for_features(10_000, 768):
+    with fit_threads(10_000, 768):
         with shared_work() as run:
             first = set(run(work, range(12)))
         with shared_work() as run:
@@ -109,7 +109,7 @@ def test_a_fit_sets_its_threads_once(n_threads):
 
 
 def test_small_fits_have_one_thread(n_threads):
-    with threads_for_features(100, 16), shared_work() as run:
+    with fit_threads(100, 16), shared_work() as run:
         assert set(run(lambda _: threading.get_ident(), range(4))) == {threading.get_ident()}
 
 
@@ -118,7 +118,7 @@ def test_work_within_work_does_not_wait_for_its_own_threads(n_threads):
         with shared_work() as run:
             return sum(run(lambda j: i + j, range(10)))
 
-    with threads_for_features(10_000, 768), shared_work() as run:
+    with fit_threads(10_000, 768), shared_work() as run:
         assert list(run(work, range(10))) == [10 * i + 45 for i in range(10)]
 
 

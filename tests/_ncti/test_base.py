@@ -12,8 +12,10 @@ few_rows = pytest.mark.filterwarnings("ignore:n = :UserWarning")
 
 def test_few_rows_warn_with_the_numbers():
     X, y = make_problem(n=99, d=30, n_classes=3)
-    with pytest.warns(UserWarning, match=r"n = 99 rows .* k = 30 .* C = 3 .* 165"):
-        NCTIScorer().fit(X, y)
+    for method in (NCTIScorer().fit, NCTIScorer().fit_transform):
+        with pytest.warns(UserWarning, match=r"n = 99 rows .* k = 30 .* C = 3 .* 165") as caught:
+            method(X, y)
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_the_advice_fits_the_variant():

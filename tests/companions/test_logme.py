@@ -160,5 +160,8 @@ def test_targets_that_would_be_a_guess_are_refused():
 
 def test_warns_where_it_was_stopped():
     X, y = make_problem(n=60, d=5, n_classes=3)
-    with pytest.warns(ConvergenceWarning, match="Raise max_iter"):
-        LogME(max_iter=1).fit(X, y)
+    metric = LogME(max_iter=1)
+    for method in (metric.fit, metric.score):
+        with pytest.warns(ConvergenceWarning, match="Raise max_iter") as caught:
+            method(X, y)
+        assert [warning.filename for warning in caught] == [__file__]

@@ -34,6 +34,16 @@ def make_problem(n=600, d=100, n_classes=5, spread=0.3, scale=1.0, counts=None, 
     return scale * X, y
 
 
+@contextmanager
+def running(*command, **options):
+    """Start a process that is ended with the block, also when an assertion fails in it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
 def make_probabilities(n=200, n_sources=6, seed=0):
     """Probabilities of source classes that lean towards the label, and the labels."""
     rng = np.random.default_rng(seed)
@@ -43,11 +53,9 @@ def make_probabilities(n=200, n_sources=6, seed=0):
     return P / P.sum(axis=1, keepdims=True), y
 
 
-@contextmanager
-def running(*command, **options):
-    """Start a process that is ended with the block, also when an assertion fails in it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
+def make_pool():
+    """Candidates that differ in more than one way, so that components disagree."""
+    X, y = make_problem(n=300, d=20, n_classes=4, spread=1.0, scale=3.0)
+    noise = np.random.default_rng(1).normal(size=X.shape)
+    features = {f"noise {a}": X + 3 * a * noise for a in (0.2, 0.0, 1.0, 0.5)}
+    return features | {"narrow": X[:, :4], "undecided": noise + 0.2 * X}, y

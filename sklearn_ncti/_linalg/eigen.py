@@ -24,7 +24,7 @@ _SPARE_VECTORS = 16
 # Largest accepted angle between a refined eigenvector and the exact one, by the type in which
 # products of features are computed. The relative error of the eigenvalue is its square. For
 # features of networks, the angle in float32 is about 1e-5.
-_TOLERANCES = {np.float32: 2e-4, np.float64: 1e-9}
+_TOLERANCES: dict[type, float] = {np.float32: 2e-4, np.float64: 1e-9}
 
 # Number of rows, in multiples of the wanted vectors, above which products are faster than the
 # dense solver.

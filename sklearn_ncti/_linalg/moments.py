@@ -180,7 +180,7 @@ def centered_chunks(
     for part in parts:
         block = buffer[: part.stop - part.start]
 
-        def fill(within, part=part, block=block):
+        def fill(within: slice, part: slice = part, block: np.ndarray = block) -> None:
             own = slice(part.start + within.start, part.start + within.stop)
             chosen = X[own if rows is None else rows[own]]
             np.subtract(chosen, shift, out=block[within], casting="same_kind")
@@ -464,18 +464,11 @@ def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[C
     depend on the number of threads.
     """
     if is_tensor(X):
-        total = zeros_on_device_of((m, m), X)
-
-        def add(block):
-            with exact_float32_products:
-                total.add_(block.T @ block)
-
-        return add, lambda: total
-
+        return _outer_products_on_device(X, m)
     out = np.zeros((m, m))
     tiles = list(_slices(m, _TILE_COLUMNS))
 
-    def add(block):
+    def add(block: np.ndarray) -> None:
         step = max(1, _TILE_PRODUCTS // tiles[0].stop ** 2)
         pieces = [
             (rows, left, right)
@@ -485,14 +478,14 @@ def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[C
             for rows in _slices(len(block), step)
         ]
 
-        def multiply(piece):
+        def multiply(piece: tuple[slice, slice, slice]) -> np.ndarray:
             rows, left, right = piece
             return block[rows, left].T @ block[rows, right]
 
         for (_, left, right), found in zip(pieces, run(multiply, pieces), strict=True):
             out[left, right] += found
 
-    def result():
+    def result() -> np.ndarray:
         for right in tiles:
             for left in tiles:
                 if left.start < right.start:
@@ -503,13 +496,24 @@ def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[C
     return add, result
 
 
+def _outer_products_on_device(X: Any, m: int) -> tuple[Callable, Callable]:
+    """Return the functions of `_outer_products` for tensors."""
+    total = zeros_on_device_of((m, m), X)
+
+    def add(block: Any) -> None:
+        with exact_float32_products:
+            total.add_(block.T @ block)
+
+    return add, lambda: total
+
+
 def _page_release(X: np.ndarray) -> Callable[[], None]:
     """Return a function that releases the pages that a memory-mapped array has read so far.
 
     The pages stay in the cache of the system, but no longer count as memory of this process.
     Otherwise, the memory of the process would grow to the size of the file.
     """
-    base = X
+    base: Any = X
     while base is not None and not isinstance(base, np.memmap):
         base = getattr(base, "base", None)
     # In mode "c", the pages contain changes that the file does not have.

@@ -77,7 +77,9 @@ def class_nuclear_norms(
     n_values = len(y) * n_columns * (H.shape[1] + min(largest, n_columns))
     values = _BATCH_VALUES if xp is np else _DEVICE_BATCH_VALUES
 
-    def measure(batch):
+    def measure(
+        batch: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         classes, index, valid = batch
         n_blocks, n_rows = index.shape
         tall = n_rows >= n_columns

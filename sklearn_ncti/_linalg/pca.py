@@ -92,15 +92,15 @@ class PrincipalBasis:
             Coordinates in float64, on the device of `X`.
         """
         H = zeros_on_device_of((len(X), self.axes.shape[1]), X)
-        shift = self.mean.astype(self.dtype)
+        shift: np.ndarray = self.mean.astype(self.dtype)
         axes = to_device_of(self.axes.astype(self.dtype, order="F"), X)
 
-        def fill(rows):
+        def fill(rows: slice) -> None:
             for part, block in centered_chunks(X[rows], shift, self.dtype):
                 H[rows][part] = product(block, axes)
 
         with shared_work_on(X) as run, np.errstate(invalid="ignore", over="ignore"):
-            deque(run(fill, chunks(*X.shape, _SHARED_VALUES)), maxlen=0)
+            deque(run(fill, chunks(len(X), X.shape[1], _SHARED_VALUES)), maxlen=0)
         if self.dtype != np.float64:
             H -= to_device_of(product((self.mean - shift)[None], self.axes)[0], X)
         return H

@@ -63,7 +63,7 @@ def _limits_from_any_thread() -> Iterator[ThreadpoolController]:
     """
     controller = _controller()
 
-    def release():
+    def release() -> None:
         for library in controller.lib_controllers:
             if hasattr(library, "clear_controlling_thread"):
                 library.clear_controlling_thread(force=True)
@@ -79,7 +79,7 @@ def _limit_blas() -> Callable[[], Any]:
     with _limits_from_any_thread() as controller:
         limited = controller.limit(limits=1, user_api="blas")
 
-    def restore():
+    def restore() -> None:
         with _limits_from_any_thread():
             limited.restore_original_limits()
 

@@ -120,27 +120,26 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         TypeError
             If labels cannot be sorted.
         """
-        given, given_y = X, y
-        X, y = self._validate(X, y, reset=True)
-        classes, codes = encode_labels(y)
-        self.classes_ = like_input(classes, given_y)
-        n, d = X.shape
+        rows, labels = self._validate(X, y, reset=True)
+        classes, codes = encode_labels(labels)
+        self.classes_ = like_input(classes, y)
+        n, d = rows.shape
         paper = self.variant == "paper"
         k = min(n, d) if paper else min(self.n_components, n, d)
         n_classes = len(classes)
         with fit_threads(n, d):
-            projection = Projection.of(X, codes, n_classes, k)
+            projection = Projection.of(rows, codes, n_classes, k)
             self._discriminant = self._fit_discriminant(projection)
             if self.cv is None:
-                self._components = self._measure(X, projection.H, codes, projection.moments)
+                self._components = self._measure(rows, projection.H, codes, projection.moments)
             else:
-                self._components = self._measure_held_out(X, codes, projection)
+                self._components = self._measure_held_out(rows, codes, projection)
         # Stored for `resample`. The k coordinates of a row are few compared with its features.
         self._projection = (projection, codes) if can_resample(self) else None
         self.n_components_ = k
         self.shrinkage_ = self._discriminant.shrinkage
         ratio = projection.basis.variances / projection.basis.total_variance
-        self.explained_variance_ratio_ = like_input(ratio, given)
+        self.explained_variance_ratio_ = like_input(ratio, X)
         for name, value in self._components.raw.items():
             setattr(self, f"{name}_", value)
         self.notes_ = []
@@ -162,7 +161,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         return fit_discriminant(
             projection.basis,
             projection.moments,
-            shrinkage=None if self.shrinkage == "adaptive" else self.shrinkage,
+            shrinkage=None if self.shrinkage == "adaptive" else float(self.shrinkage),
             n_dims=self.n_features_in_ if paper else k,
         )
 
@@ -208,7 +207,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 sums[:, : variances.shape[1]] += len(fold) * variances
             discriminants.append(fitted)
 
-        def posterior(rows):
+        def posterior(rows: Any) -> Any:
             P = zeros_on_device_of((len(rows), n_classes), rows)
             for i, fitted in enumerate(discriminants):
                 chosen = rows[:, k] == i

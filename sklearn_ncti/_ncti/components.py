@@ -1,9 +1,13 @@
 """SELIGeometry, NearestCenterClassifier and WithinClassVariability: one component each."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
+from .._utils.components import Components
 from .._utils.resampling import Draws
 from .base import (
     BaseNCTI,
@@ -16,6 +20,11 @@ from .base import (
 
 class _OneComponentMixin:
     """Mixin of estimators that measure one component, which is their score."""
+
+    # Members of BaseNCTI, which a subclass also inherits from.
+    _measured: tuple[str, ...]
+    _components_of: Callable[[Any, Any], Components]
+    _resample: Callable[[Draws], Components]
 
     def score(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> float:
         """Return the component of the fitted rows, or of other rows under the projection.

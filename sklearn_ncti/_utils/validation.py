@@ -124,6 +124,6 @@ def has_other_rows(X: Any, y: Any) -> bool:
 
 def check_labels(labels: ArrayLike) -> np.ndarray:
     """Return labels as a vector of at least two classes, or raise a ValueError."""
-    labels = _check_y(label_array(labels))
-    encode_labels(labels)
-    return labels
+    y: np.ndarray = _check_y(label_array(labels))
+    encode_labels(y)
+    return y

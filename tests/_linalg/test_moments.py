@@ -81,11 +81,11 @@ def test_memory_mapped_features(tmp_path, mode):
     expected = NCTIScorer().fit(np.array(mapped), y).components_
     assert NCTIScorer().fit(mapped, y).components_ == pytest.approx(expected)
     assert NCTIScorer().fit(mapped[::-1], y[::-1]).components_ == pytest.approx(expected)
-    # What was changed in memory only has not been let go.
+    # Pages with changes in memory were not released.
     np.testing.assert_array_equal(mapped[0], X[0] + (mode != "r"))
 
 
-# VmHWM and not getrusage, whose peak a process has from the one that started it.
+# VmHWM and not getrusage, whose peak includes that of the parent process.
 _PEAK = """
 import sys
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_memory_mapped_features_are_never_all_in_memory(tmp_path):
         text=True,
         check=True,
     )
-    # Chunk, scatter and principal coordinates take some 140 MiB whatever the length.
+    # Chunk, scatter and principal coordinates need about 140 MiB for any number of rows.
     assert 1 < float(done.stdout) < 0.85 * size
 
 

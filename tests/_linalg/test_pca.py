@@ -14,7 +14,7 @@ def float32_products(monkeypatch):
 
 
 def test_coordinates_of_float32_products_are_centred():
-    # The mean itself, rounded to float32, is off by more than that.
+    # The rounding error of the mean in float32 is larger than this.
     X, _ = make_problem(2000, 300)
     X = (X + 3e4).astype(np.float32)
     H = principal_basis(X, 10, np.float32).project(X)

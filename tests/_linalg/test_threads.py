@@ -43,7 +43,7 @@ def test_items_are_shared_and_each_thread_has_one_of_blas(n_threads):
     meet = threading.Barrier(n_threads, timeout=10)
 
     def work(_):
-        # Only as many threads as were promised get past this.
+        # The barrier opens only for the expected number of threads.
         meet.wait()
         return threading.get_ident(), blas_threads()
 
@@ -53,23 +53,23 @@ def test_items_are_shared_and_each_thread_has_one_of_blas(n_threads):
     assert set(of_blas) == {1}
 
 
-def test_most_threads(monkeypatch):
+def test_number_of_threads_is_limited(monkeypatch):
     monkeypatch.setattr(_threads, "blas_threads", lambda: 8)
     with shared_work(1) as run:
         assert set(run(lambda _: threading.get_ident(), range(4))) == {threading.get_ident()}
 
 
-def test_inside_of_one_blas_thread_nothing_is_shared():
+def test_work_is_not_shared_inside_of_one_blas_thread():
     with one_blas_thread, shared_work() as run:
         assert set(run(lambda _: threading.get_ident(), range(4))) == {threading.get_ident()}
 
 
-def test_few_items_are_ahead_of_the_results(n_threads):
+def test_few_items_are_read_ahead_of_the_results(n_threads):
     taken = []
     with shared_work() as run:
         results = run(lambda i: i, (taken.append(i) or i for i in range(100)))
         for i in results:
-            # What is drawn from the items waits in memory.
+            # Items that are read ahead occupy memory.
             assert len(taken) <= i + 1 + 2 * n_threads
 
 
@@ -86,7 +86,8 @@ def test_floating_point_errors_are_handled_as_the_caller_asked(n_threads):
 
 
 def test_a_fit_sets_its_threads_once(n_threads):
-    # Steps of a fit share its threads; BLAS has one in all of them, and what it had afterwards.
+    # All steps of a fit share its threads. BLAS has one thread during the fit, and the previous
+    # number afterwards.
     used = []
 
     def work(_):
@@ -160,7 +161,7 @@ def two_blas_threads():
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_blas_has_its_threads_back():
+def test_threads_of_blas_are_restored():
     with ExitStack() as other:
         other.enter_context(_held_by_another_thread())
         with one_blas_thread:
@@ -173,8 +174,8 @@ def test_blas_has_its_threads_back():
 
 
 @pytest.mark.usefixtures("two_blas_threads")
-def test_any_thread_takes_the_threads_of_blas_and_gives_them_back():
-    # threadpoolctl leaves them to the first thread that has set them, from 3.8 on.
+def test_any_thread_limits_and_restores_the_threads_of_blas():
+    # Since 3.8, threadpoolctl accepts limits only from the first thread that set one.
     with one_blas_thread:
         pass
     with _held_by_another_thread() as seen:
@@ -187,7 +188,7 @@ def test_any_thread_takes_the_threads_of_blas_and_gives_them_back():
             other.enter_context(_held_by_another_thread())
         assert set(_blas_threads()) == {1}
     assert set(_blas_threads()) == {2}
-    # Nor is it kept from others.
+    # Other code can set limits as well.
     with threadpool_limits(limits=3, user_api="blas"):
         assert set(_blas_threads()) == {3}
 
@@ -206,13 +207,13 @@ def test_only_large_fits_are_shared_among_threads(monkeypatch, d, threads):
     X, y = make_problem(1100, d, n_classes=2)
     with threadpool_limits(limits=2, user_api="blas"):
         NCTIScorer(4).fit(X, y)
-        # Threads of BLAS itself would wait for each other.
+        # BLAS has one thread, because its threads would wait for each other.
         assert set(seen) == {1}
         assert len(sharing) == threads
         assert set(_blas_threads()) == {2}
 
 
-def test_products_are_exact_and_the_setting_is_given_back():
+def test_products_are_exact_and_the_setting_is_restored():
     torch = pytest.importorskip("torch")
     torch.set_float32_matmul_precision("medium")
     entered, leave = threading.Event(), threading.Event()

@@ -171,7 +171,7 @@ def test_bad_input(name):
 @pytest.mark.parametrize("shape", [(200, 30), (30, 200)])
 @few_rows
 def test_range_of_the_features(name, parameters, shape):
-    # The bounds are those of the arithmetic: nothing within them changes a score.
+    # The bounds are those of the arithmetic: the scale does not change a score within them.
     make, error, message = BAD[name]
     X, y = make_problem(*shape, n_classes=2)
     with pytest.raises(error, match=message):

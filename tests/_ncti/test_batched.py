@@ -1,4 +1,4 @@
-"""Components of all resamples at once against each resample written out."""
+"""Components of all resamples at once against each resample computed separately."""
 
 from contextlib import nullcontext
 
@@ -15,7 +15,7 @@ from sklearn_ncti._utils.resampling import Draws
 
 
 def resample(fitted, n_resamples, seed):
-    """Raw and absolute components of resamples of the rows of a fitted scorer."""
+    """Return raw and absolute components of resamples of the rows of a fitted scorer."""
     codes = fitted._projection[1]
     found = fitted.resample(Draws(codes, n_resamples, seed=seed))
     return found.raw, found.absolute
@@ -24,7 +24,7 @@ def resample(fitted, n_resamples, seed):
 @pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
 @pytest.mark.parametrize("counts", [[60, 60, 60], [4, 9, 30, 200]])
 def test_weights_are_repeated_rows(scale, counts):
-    """Components from weighted moments are those of the drawn rows, written out."""
+    """Components from weighted moments equal those of the drawn rows."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     n_classes = len(counts)
     fitted = NCTIScorer().fit(X, y)
@@ -34,7 +34,7 @@ def test_weights_are_repeated_rows(scale, counts):
     for i, weights in enumerate(Draws(codes, 5, seed=3).by_class()):
         rows = np.repeat(order, weights)
         H, labels = projection.H[rows], codes[rows]
-        # About the mean of the drawn rows, which moves them and nothing else.
+        # Centering at the mean of the drawn rows does not change their components.
         H = H - H.mean(axis=0)
         fitted._discriminant = fit_discriminant(
             projection.basis,
@@ -52,7 +52,7 @@ def test_weights_are_repeated_rows(scale, counts):
 @pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
 @pytest.mark.parametrize("counts", [[3] * 40, [2, 5, 9, 4]])
 def test_few_rows_all_have_a_weight(scale, counts):
-    """Components of weighted rows, from weighted means, scatters and singular values."""
+    """Components equal those from weighted means, scatters and singular values."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     with pytest.warns(UserWarning, match="rows are few"):
         fitted = NCTIScorer().fit(X, y)
@@ -79,8 +79,8 @@ def test_few_rows_all_have_a_weight(scale, counts):
 @pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
 @pytest.mark.parametrize("counts", [[4, 9, 30, 200], [6] * 40])
 @pytest.mark.parametrize("setting", ["_LARGEST_INVERSE", "_BATCH_VALUES", "_LARGEST_LOGIT"])
-def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
-    """One discriminant, or one class, after the other, or all rows scaled: nothing changes."""
+def test_all_code_paths_agree(monkeypatch, setting, counts, scale):
+    """Results do not depend on batches of discriminants or classes, or on scaled rows."""
     X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
     few = len(y) < 5 * (12 + len(counts))
     with pytest.warns(UserWarning, match="rows are few") if few else nullcontext():
@@ -94,7 +94,7 @@ def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
 
 
 def test_threads_change_no_bit(monkeypatch):
-    """Each draw makes the same calls, of BLAS on one thread, whichever thread it falls to."""
+    """Each draw makes the same calls, with BLAS on one thread, in any thread."""
     X, y = make_problem(d=12, counts=[8] * 40, scale=10.0, spread=1.0)
     fitted = NCTIScorer(shrinkage=0.1).fit(X, y)
     asked = []
@@ -113,7 +113,7 @@ def test_constant_and_repeated_features_do_not_count():
     """Directions without any variance, or without any within the classes' span."""
     X, y = make_problem(n=300, d=10, scale=10.0, spread=1.0)
     padded = np.column_stack([X, np.full(len(X), 7.0), X[:, 0]])
-    # The copy makes one feature count twice: a rotation, and a scale of sqrt(2).
+    # A copy of a feature is equivalent to a rotation and a scale of sqrt(2).
     alike = np.column_stack([np.sqrt(2) * X[:, :1], X[:, 1:]])
     raw, absolute = resample(NCTIScorer().fit(padded, y), 5, 3)
     other = resample(NCTIScorer().fit(alike, y), 5, 3)

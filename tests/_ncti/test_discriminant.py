@@ -13,7 +13,7 @@ few_rows = pytest.mark.filterwarnings("ignore:n = :UserWarning")
 def test_directions_that_lda_drops_are_dropped():
     rng = np.random.default_rng(0)
     y = np.arange(300) % 3
-    # All noise lies along one direction, which is no principal component: the within-class
+    # All noise lies along one direction, which is not a principal component: the within-class
     # scatter of the two principal components is singular but for a part in 1e12.
     noise = rng.normal(size=300)[:, None] * [1.0, 1.0] + 1e-6 * rng.normal(size=(300, 2))
     X = 30 * np.array([[0.0, 0.0], [1.0, 0.2], [0.3, 2.0]])[y] + 30 * noise
@@ -32,7 +32,7 @@ def test_directions_that_lda_drops_are_dropped():
 
 
 def test_directions_without_variance_do_not_reach_other_rows():
-    # The third feature is constant in the fitted rows and says nothing about others.
+    # The third feature is constant in the fitted rows, and must not affect other rows.
     X, y = make_problem(n=500, d=3, n_classes=5)
     X[:, 2] = 4.0
     for shrinkage in (0.0, 0.5):
@@ -102,8 +102,8 @@ def test_random_problems(columns, rows, shrinkage):
 @pytest.mark.parametrize("shrinkage", [1e-3, 0.1, 0.99, 1.0])
 @pytest.mark.parametrize("more", [[[1.0]], [[0.0]], [[1.0, -2.0, 0.0]]], ids=str)
 def test_the_only_direction_with_variance_is_an_axis(shrinkage, more):
-    # Copies of one feature and constants: along the line, lambda is exactly what it is in the
-    # directions in which nothing varies, and these must not come first.
+    # For copies of one feature and constants, lambda of the only direction with variance equals
+    # that of directions without variance, which must not come first.
     rng = np.random.default_rng(0)
     y = np.r_[0, 1, rng.integers(0, 2, 40)]
     x = 2.0 * y + rng.normal(size=42)
@@ -143,7 +143,7 @@ def test_collapsed_features_are_perfect_and_finite(scale, mean, shrinkage):
     assert perfect.vc_ == pytest.approx(-np.log(6 * np.sqrt(150)))
     parts = perfect.component_scores(absolute=True)
     assert parts["seli"] == pytest.approx(1.0)
-    # What is left of the arithmetic's rounding has no say.
+    # Rounding errors do not affect the result.
     rotation = np.linalg.qr(rng.normal(size=(30, 30)))[0]
     rotated = NCTIScorer(shrinkage=shrinkage).fit(collapsed @ rotation, y)
     assert rotated.seli_ == pytest.approx(perfect.seli_, rel=1e-6)
@@ -155,8 +155,8 @@ def test_collapsed_features_are_perfect_and_finite(scale, mean, shrinkage):
 
 
 def test_collapse_in_some_directions_only_keeps_them():
-    # Class means in three directions without any noise, noise in others: as separable as
-    # it gets, although the within-class scatter vanishes where the classes differ.
+    # Class means differ along three directions without noise. The classes are perfectly
+    # separable, although the within-class scatter is zero along these directions.
     rng = np.random.default_rng(0)
     y = np.arange(400) % 4
     X = np.hstack([10 * np.eye(4)[y], rng.normal(size=(400, 5))])

@@ -31,7 +31,7 @@ from sklearn_ncti._linalg import pca
 
 
 def by_hand(X, y, cv, n_components, shrinkage):
-    """Components from scikit-learn's own classes, fitted anew for every fold."""
+    """Return components from scikit-learn's own classes, fitted for every fold."""
     if shrinkage:
         lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage)
     else:
@@ -113,7 +113,7 @@ def test_noise_is_near_chance_with_few_rows(shrinkage):
 
 
 def test_many_rows_leave_little_to_cross_fitting():
-    # With n far above k + C both are estimates of the same thing.
+    # If n is much larger than k + C, both estimate the same quantity.
     X, y = make_problem(20000, 10)
     inside = NCTIScorer(shrinkage=0.0).fit(X, y)
     outside = NCTIScorer(shrinkage=0.0, cv=5).fit(X, y)
@@ -128,7 +128,7 @@ def test_projection_is_that_of_all_rows():
     np.testing.assert_allclose(plain.predict_proba(X), crossed.predict_proba(X), **ROUNDING)
     np.testing.assert_allclose(plain.transform(X), crossed.transform(X), **ROUNDING)
     assert crossed.score(X, y) == pytest.approx(plain.score_, rel=1e-9)
-    # That of held-out rows is another, by far more than rounding.
+    # The score of held-out rows differs by much more than rounding.
     assert crossed.score() == crossed.score_ < plain.score_ - 0.01
 
 

@@ -163,7 +163,7 @@ def test_float32_agrees_where_the_mean_dominates(scale):
     scorer = NCTIScorer().fit(single, y)
     for name, value in expected.components_.items():
         assert scorer.components_[name] == pytest.approx(value, rel=1e-4)
-    # The rounding of the input itself is all that is lost.
+    # Only the rounding of the input itself remains.
     exact = NCTIScorer().fit(X, y)
     for name, value in exact.components_.items():
         assert scorer.components_[name] == pytest.approx(value, rel=1e-4)

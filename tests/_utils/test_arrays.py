@@ -25,9 +25,9 @@ from sklearn_ncti._utils.arrays import is_tensor
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(params=["brought to numpy", "left on its device"])
+@pytest.fixture(params=["converted to numpy", "left on its device"])
 def place(request, monkeypatch):
-    """Tensors on the CPU are brought to numpy, unless they are taken for such on a GPU."""
+    """Tensors on the CPU are converted to numpy, or processed as if they were on a GPU."""
     if request.param == "left on its device":
         monkeypatch.setattr(_base, "stays_on_device", is_tensor)
     return request.param

@@ -1,4 +1,4 @@
-"""What holds for every companion: the contract, invariances, and refusals.
+"""Properties of every companion: the contract, invariances, and rejected input.
 
 No check of scikit-learn is excused. LEEP and NCE take nothing but probabilities, and the checks
 fit arbitrary ones: there, a subclass makes rows without negative entries add up to 1 first.
@@ -102,7 +102,7 @@ def test_all_are_exported_and_reachable():
 
 
 def as_probabilities(metric, X):
-    """Rows that the metric takes: the features, or their softmax."""
+    """Return rows that the metric accepts: the features, or their softmax."""
     if not isinstance(metric, LEEP | NCE):
         return X
     P = np.exp(X[:, :8] - X[:, :8].max(axis=1, keepdims=True))
@@ -144,7 +144,7 @@ def test_float32_agrees_and_is_not_written_to(metric):
     X, y = make_problem(n=400, d=30, spread=0.6)
     X = as_probabilities(metric, X + 0.0).astype(np.float32)
     if X.shape[1] == 30 and not isinstance(metric, LogME | PARC):
-        # Uncentred metrics see another problem then, the same in both precisions.
+        # A shift changes the score of metrics that do not center features.
         X += 100
     X.flags.writeable = False
     y.flags.writeable = False

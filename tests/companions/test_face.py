@@ -20,7 +20,7 @@ def test_face_by_explicit_covariances_and_pairs(n, d):
     within = np.mean([EmpiricalCovariance().fit(rows).covariance_ for rows in groups], axis=0)
     between = EmpiricalCovariance().fit([rows.mean(axis=0) for rows in groups]).covariance_
     collapse = -np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / 3
-    # GBC of two classes alone, in components of all rows: twice their coefficient, negated.
+    # GBC of two classes only, in components of all rows, is -2 times their coefficient.
     H = PCA(min(n, d), svd_solver="full").fit_transform(X)[:, : min(n - 1, d)]
     overlaps = np.zeros(3)
     for i, j in permutations(range(3), 2):
@@ -41,20 +41,20 @@ def test_face_by_explicit_covariances_and_pairs(n, d):
 def test_face_limits():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1, 2], 30)
-    # Collapsed: no variance within, no overlap anywhere.
+    # Collapsed classes have no variance within classes, and no overlap.
     assert FaCe().fit(np.eye(3)[y], y).score() == pytest.approx(np.log(3))
-    # An equilateral triangle of equal classes overlaps evenly, one with a distant corner not.
+    # Classes at the corners of an equilateral triangle overlap equally.
     noise = np.tile(rng.normal(size=(30, 3)), (3, 1))
     even = FaCe().fit(np.eye(3)[y] + noise, y)
     assert even.class_fairness_ == pytest.approx(np.log(3), abs=0.01)
-    # Two classes that are one, and one far away: shares 1/2, 1/2 and nothing.
+    # Two equal classes and a distant one have the probabilities 1/2, 1/2 and 0.
     apart = noise.copy()
     apart[y == 2] += 100
     uneven = FaCe(0.01).fit(apart, y)
     assert uneven.class_fairness_ == pytest.approx(np.log(2))
-    # The first term leaves out the directions in which the two do not differ.
+    # The first term ignores directions along which these two classes do not differ.
     assert uneven.variance_collapse_ > even.variance_collapse_
-    # Ever higher temperatures forget the overlaps.
+    # For high temperatures, the overlaps do not matter.
     assert FaCe(1e9).fit(apart, y).class_fairness_ == pytest.approx(np.log(3))
 
 

@@ -42,12 +42,12 @@ def test_gbc_limits(covariance_type):
     metric = GBC(covariance_type=covariance_type)
     # Three classes of the same rows: every coefficient is 1.
     assert metric.fit(np.vstack([rows] * 3), y).score() == pytest.approx(-6)
-    # Two points in one place and a cloud around them: 1 for the pair of points, else 0.
+    # Two classes at the same point and a spread class: 1 for the pair of points, else 0.
     points = np.vstack([np.ones((60, 4)), rows])
     assert metric.fit(points, y).score() == pytest.approx(-2)
     points[:30] += 1
     assert metric.fit(points, y).score() == pytest.approx(0, abs=1e-12)
-    # One place again, but for the last digits of the rows of one class.
+    # The same point, except for the last digits of the rows of one class.
     points[:60] = 1
     points[:30] += 1e-14 * rng.normal(size=(30, 4))
     assert metric.fit(points, y).score() == pytest.approx(-2)

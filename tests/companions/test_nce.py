@@ -23,10 +23,10 @@ def test_nce_by_mutual_information():
 @pytest.mark.parametrize("metric", [LEEP(), NCE()], ids=str)
 def test_limits_of_metrics_of_probabilities(metric):
     _, y = make_probabilities()
-    # Certain and right, under other names and with a source class that never occurs.
+    # Certain and correct predictions, with permuted and unused source classes.
     certain = np.eye(5)[np.array([4, 0, 2])[y]]
     assert metric.fit(certain, y).score() == pytest.approx(0, abs=1e-12)
-    # The same for every row: what is left is the entropy of the labels.
+    # Equal probabilities for every row leave the entropy of the labels.
     same = np.tile([0.5, 0.3, 0.2], (len(y), 1))
     assert metric.fit(same, y).score() == pytest.approx(-entropy(y))
 

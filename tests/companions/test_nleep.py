@@ -23,7 +23,7 @@ def test_nleep_by_principal_components_and_mixture():
 
 
 def test_nleep_flatters_noise_where_rows_are_few():
-    """The documented pitfall: as many components as rows explain anything."""
+    """The documented limitation: as many components as rows explain any labels."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(20, 4)), np.arange(20) % 4
     metric = NLEEP(components_per_class=10, covariance_type="spherical").fit(X, y)

@@ -34,13 +34,13 @@ def test_parc_of_features_with_two_distances_is_one():
 def test_parc_draws_rows_in_proportion():
     rng = np.random.default_rng(0)
     y = rng.permutation(np.repeat([0, 1, 2], [600, 300, 100]))
-    # The class can be told from the features, and the distances count the rows of each.
+    # Features determine the class, and distances depend on the number of rows of each class.
     X = np.eye(3)[y] + 0.01 * rng.normal(size=(1000, 3))
     metric = PARC(max_rows=100, random_state=1).fit(X, y)
     assert metric.n_rows_ == 100
     whole = PARC(max_rows=1000).fit(X, y).score()
     assert metric.score() == pytest.approx(whole, abs=0.02)
-    # Other rows give another value, where the rows of a class are not all alike.
+    # Other samples give other values if the rows of a class differ.
     noisy = X + rng.normal(size=X.shape)
     first, again, other = (
         PARC(max_rows=100, random_state=seed).fit(noisy, y).score() for seed in (1, 1, 2)

@@ -11,7 +11,7 @@ SHAPES = pytest.mark.parametrize(("n", "d"), [(300, 15), (60, 150)])
 
 
 class RegularizedCovariance:
-    """What scikit-learn's LDA asks for the covariance of every class."""
+    """Covariance estimator for scikit-learn's LDA."""
 
     def __init__(self, share):
         self.share = share

@@ -24,7 +24,7 @@ def test_transrate_by_log_determinants(n, d):
 def test_transrate_is_not_negative_where_classes_are_unbalanced():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], [190, 10])
-    # The rare class is the wide one: equal weights for both would give less than 0.
+    # The rare class has the larger variance. Equal weights would give a negative score.
     X = rng.normal(size=(200, 5)) * np.where(y == 0, 1.0, 10.0)[:, None]
     Z = X - X.mean(axis=0)
     rates = [
@@ -33,7 +33,7 @@ def test_transrate_is_not_negative_where_classes_are_unbalanced():
     ]
     assert rates[0] - (rates[1] + rates[2]) / 2 < 0
     assert TransRate().fit(X, y).score() >= 0
-    # Classes that are the same rows tell nothing apart.
+    # Classes with equal rows have no mutual information with the features.
     rows = rng.normal(size=(50, 5))
     score = TransRate().fit(np.vstack([rows, rows]), np.repeat([0, 1], 50)).score()
     assert score == pytest.approx(0, abs=1e-12)

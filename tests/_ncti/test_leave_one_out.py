@@ -5,6 +5,12 @@ import pytest
 from helpers import make_problem
 from scipy.special import softmax
 
+from sklearn_ncti import (
+    NCTIScorer,
+    NearestCenterClassifier,
+    WithinClassVariability,
+    rank_features,
+)
 from sklearn_ncti._ncti.discriminant import fit_discriminant
 from sklearn_ncti._ncti.leave_one_out import LeaveOneOut
 from sklearn_ncti._ncti.projection import Projection
@@ -41,7 +47,7 @@ def prepared(X, y, k, shrinkage):
 @pytest.mark.parametrize("counts", [[20, 20, 20], [2, 9, 30, 40]], ids=str)
 def test_closed_form_is_n_refits(shrinkage, counts):
     X, y = make_problem(d=8, counts=counts, scale=3.0, spread=1.0)
-    H, discriminant, left_out = prepared(X, y, 8, shrinkage)
+    H, _, left_out = prepared(X, y, 8, shrinkage)
     t = 0.0 if shrinkage == 1e-10 else shrinkage
     expected = refitted(H, y, len(counts), t, 8)
     np.testing.assert_allclose(left_out.posterior(H, y), expected, atol=1e-9)
@@ -71,8 +77,6 @@ def test_a_row_without_which_the_scatter_is_singular_is_undecided():
     P = left_out.posterior(H, y)
     np.testing.assert_allclose(P[4], np.array([9, 10, 10]) / 29)
     others = np.delete(np.arange(30), 4)
-    expected = refitted(H[others], y[others], 3, 0.0, 2) if False else None
-    assert expected is None
     assert np.isfinite(P).all()
     assert (P[others].max(axis=1) > 0.4).all()
 
@@ -81,3 +85,76 @@ def test_far_rows_and_large_shifts_keep_their_digits():
     X, y = make_problem(d=6, counts=[15, 15, 15], scale=3.0, spread=0.05)
     H, _, left_out = prepared(X + 1e3, y, 6, 1e-10)
     np.testing.assert_allclose(left_out.posterior(H, y), refitted(H, y, 3, 0.0, 6), atol=1e-7)
+
+
+@pytest.mark.parametrize("shrinkage", ["adaptive", 0.2])
+def test_components_are_measured_on_rows_that_are_left_out(shrinkage):
+    X, y = make_problem(d=12, counts=[20, 30, 40], scale=3.0, spread=1.0)
+    scorer = NCTIScorer(cv="loo", shrinkage=shrinkage).fit(X, y)
+    H = scorer._discriminant.basis.project(X)
+    t = 0.0 if shrinkage == "adaptive" else shrinkage
+    P = refitted(H, y, 3, t, 12)
+    assert scorer.ncc_ == pytest.approx(P[np.arange(90), y].mean(), abs=1e-9)
+    norms = [np.linalg.norm(P[y == c], "nuc") for c in range(3)]
+    assert scorer.vc_ == pytest.approx(-np.log(sum(norms)), abs=1e-9)
+    assert scorer.loo_accuracy_ == pytest.approx((P.argmax(axis=1) == y).mean())
+    for component in (NearestCenterClassifier, WithinClassVariability):
+        alone = component(cv="loo", shrinkage=shrinkage).fit(X, y)
+        assert alone.score() == pytest.approx(scorer.components_[f"{component._measured[0]}"])
+        assert alone.loo_accuracy_ == scorer.loo_accuracy_
+
+
+def test_seli_is_near_that_of_ten_folds():
+    """Only the principal components are those of all rows."""
+    X, y = make_problem(n=400, d=12, n_classes=4, scale=3.0, spread=1.0)
+    left_out, folds = NCTIScorer(cv="loo").fit(X, y), NCTIScorer(cv=10).fit(X, y)
+    plain = NCTIScorer().fit(X, y)
+    assert left_out.seli_ == pytest.approx(folds.seli_, rel=5e-3)
+    assert left_out.seli_ < plain.seli_
+
+
+def test_noise_is_at_chance_where_the_fitted_rows_look_perfect():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 64)), np.arange(100) % 10
+    with pytest.warns(UserWarning, match="rows are few"):
+        plain = NCTIScorer().fit(X, y)
+    left_out = NCTIScorer(cv="loo").fit(X, y)
+    assert plain.ncc_ > 0.5
+    assert left_out.ncc_ == pytest.approx(0.1, abs=0.05)
+    assert left_out.loo_accuracy_ == pytest.approx(0.1, abs=0.1)
+
+
+def test_classes_of_one_row():
+    X, y = make_problem(d=6, counts=[1, 30, 30], scale=3.0, spread=1.0)
+    scorer = NCTIScorer(cv="loo").fit(X, y)
+    assert all(np.isfinite(list(scorer.components_.values())))
+    with pytest.raises(ValueError, match="needs a class with at least 2 rows"):
+        NCTIScorer(cv="loo").fit(X[:3] + np.arange(3)[:, None], [0, 1, 2])
+
+
+@pytest.mark.parametrize("scorer", [NCTIScorer, NearestCenterClassifier])
+@pytest.mark.parametrize("cv", [None, "loo", 3])
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_scale_free_shrinkage_does_not_see_the_scale(scorer, cv, factor):
+    X, y = make_problem(d=12, counts=[20, 30, 40], scale=0.05, spread=1.0)
+    scorer = scorer(shrinkage="scale-free", cv=cv)
+    expected, found = scorer.fit(X, y).score(), scorer.fit(factor * X, y).score()
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert scorer.shrinkage_ < 1e-3
+    # The adaptive rule sees it.
+    adaptive = scorer.set_params(shrinkage="adaptive")
+    assert adaptive.fit(X, y).shrinkage_ != pytest.approx(adaptive.fit(factor * X, y).shrinkage_)
+
+
+def test_scaled_candidates_are_equal_under_the_scale_free_shrinkage():
+    X, y = make_problem(d=12, counts=[20, 30, 40], scale=0.05, spread=1.0)
+    pool = {"a": X, "thousand": 1e3 * X, "noise": np.random.default_rng(0).normal(size=X.shape)}
+    ranking = rank_features(pool, y, scorer=NCTIScorer(shrinkage="scale-free", cv="loo"))
+    assert ranking.results["rank"].tolist() == [1, 1, 3]
+    assert "mixed shrinkage" not in str(ranking)
+
+
+def test_words_that_are_no_cv():
+    X, y = make_problem(d=4, n=40, n_classes=2)
+    with pytest.raises(ValueError, match="The 'cv' parameter"):
+        NCTIScorer(cv="lou").fit(X, y)

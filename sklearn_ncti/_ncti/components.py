@@ -81,7 +81,7 @@ class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
         k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
         all components.
 
-    shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
+    shrinkage : {"adaptive", "scale-free"} or float in [0, 1], default="adaptive"
         Weight of the isotropic target in the regularized scatters, as in
         :class:`~sklearn_ncti.NCTIScorer`.
 
@@ -89,7 +89,7 @@ class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
         "released" measures the centered discriminant coordinates, "paper" the features
         themselves.
 
-    cv : int, cross-validation splitter or iterable of splits, default=None
+    cv : int, "loo", cross-validation splitter or iterable of splits, default=None
         Cross-validation strategy used to score held-out rows, as in
         :class:`~sklearn_ncti.NCTIScorer`. If None, the fitted rows themselves are scored.
 
@@ -167,14 +167,14 @@ class NearestCenterClassifier(
         k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
         all components.
 
-    shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
+    shrinkage : {"adaptive", "scale-free"} or float in [0, 1], default="adaptive"
         Weight of the isotropic target in the regularized scatters, as in
         :class:`~sklearn_ncti.NCTIScorer`.
 
     variant : {"released", "paper"}, default="released"
         "released" uses the principal components, "paper" all features.
 
-    cv : int, cross-validation splitter or iterable of splits, default=None
+    cv : int, "loo", cross-validation splitter or iterable of splits, default=None
         Cross-validation strategy used to score held-out rows, as in
         :class:`~sklearn_ncti.NCTIScorer`. If None, the fitted rows themselves are scored.
 
@@ -244,14 +244,14 @@ class WithinClassVariability(_OneComponentMixin, PosteriorMixin, BaseNCTI):
         k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
         all components.
 
-    shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
+    shrinkage : {"adaptive", "scale-free"} or float in [0, 1], default="adaptive"
         Weight of the isotropic target in the regularized scatters, as in
         :class:`~sklearn_ncti.NCTIScorer`.
 
     variant : {"released", "paper"}, default="released"
         "paper" uses the posterior of all features, and omits the logarithm.
 
-    cv : int, cross-validation splitter or iterable of splits, default=None
+    cv : int, "loo", cross-validation splitter or iterable of splits, default=None
         Cross-validation strategy used to score held-out rows, as in
         :class:`~sklearn_ncti.NCTIScorer`. If None, the fitted rows themselves are scored.
 

@@ -42,6 +42,8 @@ NAMES = {
     "hscore": "H-score",
     "reg_hscore": "regularised H-score",
 }
+# The lists that are shown in detail, and the pairs of lists that are compared.
+SHOWN = (SUM, "NCTI", "ImageNet top-1", "ETran")
 PAIRS = (
     (SUM, "NCTI"),
     (SUM, "ImageNet top-1"),
@@ -166,44 +168,47 @@ def show_differences(title, datasets, taus, n_resamples, n_model_resamples):
     show(title, ("difference", "data sets", "models", "both"), rows)
 
 
-def show_benchmark(published, n_resamples, n_model_resamples):
-    """Tables of the ten models of arXiv 2405.20420."""
-    datasets = published["datasets"]
-    natural = {name: data for name, data in datasets.items() if name not in MEDICAL}
-    medical = {name: datasets[name] for name in MEDICAL}
-    taus, of_medical, of_all = map(taus_of, (natural, medical, datasets))
-    order = sorted(taus, key=lambda key: -taus[key].mean())
-    models = len(published["models"])
+def show_means(datasets, taus, n_resamples):
+    """Mean weighted tau of every list, best first; `datasets` and `taus` by group."""
+    order = sorted(taus["natural"], key=lambda key: -taus["natural"][key].mean())
     show(
-        f"arXiv 2405.20420, {models} models: mean weighted Kendall tau",
-        ("natural (8)", "medical (3)", "all (11)"),
+        "arXiv 2405.20420, 10 models: mean weighted Kendall tau",
+        [f"{group} ({len(of)})" for group, of in datasets.items()],
         {
             key: [
-                with_interval(taus[key], n_resamples),
-                f"{of_medical[key].mean():.3f}",
-                with_interval(of_all[key], n_resamples),
+                # An interval over three data sets would mean nothing.
+                f"{of[key].mean():z.3f}"
+                if len(of[key]) < 5
+                else with_interval(of[key], n_resamples)
+                for of in taus.values()
             ]
             for key in order
         },
     )
-    for title, sets, of in (
-        ("Paired differences, natural (8)", natural, taus),
-        ("Paired differences, all (11)", datasets, of_all),
-    ):
-        show_differences(title, sets, of, n_resamples, n_model_resamples)
-    shown = (SUM, "NCTI", "ImageNet top-1", "ETran")
+
+
+def show_benchmark(everything, n_resamples, n_model_resamples):
+    """Tables of the ten models of arXiv 2405.20420."""
+    medical = {name: everything[name] for name in MEDICAL}
+    natural = {name: data for name, data in everything.items() if name not in MEDICAL}
+    datasets = {"natural": natural, "medical": medical, "all": natural | medical}
+    taus = {group: taus_of(of) for group, of in datasets.items()}
+    show_means(datasets, taus, n_resamples)
+    for group in ("natural", "all"):
+        title = f"Paired differences, {group} ({len(datasets[group])})"
+        show_differences(title, datasets[group], taus[group], n_resamples, n_model_resamples)
     show(
         "Weighted Kendall tau on each data set (the last three are medical)",
-        shown,
+        SHOWN,
         {
-            name: [f"{of_all[key][i]:.3f}" for key in shown]
-            for i, name in enumerate([*natural, *medical])
+            name: [f"{taus['all'][key][i]:z.3f}" for key in SHOWN]
+            for i, name in enumerate(datasets["all"])
         },
     )
     show(
         "Accuracy lost, in per cent, by fine-tuning only the first, or the first three (means)",
         ("natural, 1", "natural, 3", "medical, 1", "medical, 3"),
-        {key: regrets_of(natural, key) + regrets_of(medical, key) for key in shown},
+        {key: regrets_of(natural, key) + regrets_of(medical, key) for key in SHOWN},
     )
 
 
@@ -289,7 +294,7 @@ def main(argv=None):
     benchmark, supervised, self_supervised, spider = (
         json.loads((args.published / f"{name}.json").read_text(encoding="utf-8")) for name in names
     )
-    show_benchmark(benchmark, args.resamples, args.model_resamples)
+    show_benchmark(benchmark["datasets"], args.resamples, args.model_resamples)
     show_cifar10(supervised)
     show_records("Supervised group", supervised, supervised["imagenet_top1"], args.resamples)
     show_records(

@@ -1,6 +1,14 @@
-"""Labelled images and the demonstration. Needs neither torch nor PIL."""
+"""Labelled images, the demonstration, and a catalogue of models. Needs neither torch nor PIL."""
 
+from ._catalogue import Catalogue, load_catalogue
 from ._demo import load_digit_images, load_zoo, load_zoo_accuracies
 from ._folder import load_image_folder
 
-__all__ = ["load_digit_images", "load_image_folder", "load_zoo", "load_zoo_accuracies"]
+__all__ = [
+    "Catalogue",
+    "load_catalogue",
+    "load_digit_images",
+    "load_image_folder",
+    "load_zoo",
+    "load_zoo_accuracies",
+]

@@ -126,13 +126,13 @@ def opened(monkeypatch):
 def extracted(monkeypatch):
     """The models that extract features, in order."""
     seen = []
-    real = TimmBackbone._extract
+    real = TimmBackbone.extract
 
     def counting(self, *args, **kwargs):
         seen.append(os.path.basename(self.model))
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(TimmBackbone, "_extract", counting)
+    monkeypatch.setattr(TimmBackbone, "extract", counting)
     return seen
 
 
@@ -345,9 +345,9 @@ def test_files_that_change_during_a_run_are_named(copied, models, tmp_path, extr
     memory = str(tmp_path / "cache")
 
     class Changing(TimmBackbone):
-        def _build(self, device):
+        def _build(self, device, outputs):
             os.utime(paths[5], (1, 1))
-            return super()._build(device)
+            return super()._build(device, outputs)
 
     first, second = candidates(models[:2])
     changing = ("changing", Changing(models[2], device="cpu"))
@@ -615,14 +615,14 @@ def test_rows_that_only_some_could_read(copied, models, tmp_path, monkeypatch):
     """A file that breaks in between: the later candidates would be scored on other rows."""
     paths, y = copied
     other = write_model(tmp_path / "other", 9, size=24)
-    real = TimmBackbone._extract
+    real = TimmBackbone.extract
 
     def spoiling(self, *args, **kwargs):
         if self.model == other:
             spoil(paths[5])
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(TimmBackbone, "_extract", spoiling)
+    monkeypatch.setattr(TimmBackbone, "extract", spoiling)
     selector = select([*candidates(models[:2]), ("other", other)], on_bad_image="skip")
     with (
         pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"),
@@ -698,31 +698,7 @@ def test_candidates_are_spread_over_gpus(models, monkeypatch):
 def test_features_of_a_gpu_are_scored_there(
     data, models, monkeypatch, tmp_path, device, options, kind
 ):
-    """Where nobody else needs them; that they lie on a GPU is only pretended."""
-
-    class Pretending(_network.Network):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.real = self.device
-
-        def features(self, pixels):
-            pretended, self.device = self.device, self.real
-            try:
-                return super().features(pixels)
-            finally:
-                self.device = pretended
-
-    fit, gather = TimmBackbone.fit, _extraction._BaseBackbone._extract
-
-    def fitted(self, X, y=None):
-        fit(self, X)
-        self._network.device = torch.device(device)
-        return self
-
-    def extract(self, images, **kwargs):
-        self._network.device = self._network.real
-        return gather(self, images, **kwargs)
-
+    """Where nobody else needs them; that the network runs on a GPU is only pretended."""
     kinds = []
     score = _extraction.score_candidate
 
@@ -730,9 +706,7 @@ def test_features_of_a_gpu_are_scored_there(
         kinds.append(type(X))
         return score(name, np.asarray(X), *args)
 
-    monkeypatch.setattr("sklearn_ncti.backbones._base.Network", Pretending)
-    monkeypatch.setattr(TimmBackbone, "fit", fitted)
-    monkeypatch.setattr(TimmBackbone, "_extract", extract)
+    monkeypatch.setattr(TimmBackbone, "runs_on_cuda", lambda self: device == "cuda")
     monkeypatch.setattr(_extraction, "score_candidate", scoring)
     options = dict(options)
     if "memory" in options:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -28,10 +28,9 @@ from .._scoring.scoring import result_of, score_candidate
 from .._utils.optional import import_optional
 from .._utils.terminal import printable, say
 from .._utils.validation import check_labels
-from ..backbones import TimmBackbone
-from ..backbones._base import NoHeadError, _BaseBackbone, bad_images_text
+from ..backbones._base import BaseBackbone, NoHeadError, bad_images_text
 from ..backbones._images import BadImageError, check_images
-from ..backbones._prepared import Geometry, Preparation, PreparedImages, pixels_of
+from ..backbones._prepared import Geometry, PreparedImages, pixels_of
 from ..backbones._store import FeatureStore, identify_images, stamp_files
 
 # How far candidates that run at the same time can share images: in one process, with other
@@ -61,7 +60,7 @@ class Work:
         self.on_bad_image = on_bad_image
         self.images = self.store = self.images_identity = None
         self.stamps = stamp_files(X)
-        backbones = [model for _, model in candidates if isinstance(model, _BaseBackbone)]
+        backbones = [model for _, model in candidates if isinstance(model, BaseBackbone)]
         if not backbones:
             return
         try:
@@ -83,7 +82,7 @@ class Work:
         backbones = [candidates[i][1] for i in group]
         prepared = PreparedImages(
             self.images,
-            Preparation(backbones[0]._data_config()),
+            backbones[0].preparation(),
             num_workers=backbones[0].num_workers,
             on_bad_image=self.on_bad_image,
             budget=budget,
@@ -96,36 +95,28 @@ class Work:
             return None
         return prepared.complete()
 
-    def variants(self, model) -> list[Any]:
-        """Clones of a candidate for what the scorers look at: one, or one for each output.
+    def outputs_of(self, model) -> tuple[str, ...]:
+        """Return the outputs of a candidate that the scorers measure."""
+        if not isinstance(model, BaseBackbone):
+            return ("features",)
+        return model.outputs_for(self.responses)
 
-        Where a candidate is the network itself, scorers of source-class probabilities look at
-        its head, and the others at the features before it. One whose output was chosen gives
-        that to all of them.
-        """
-        if not isinstance(model, TimmBackbone) or model.output != "features":
-            return [clone(model)]
-        outputs = sorted(self.responses)
-        return [clone(model).set_params(output=output) for output in outputs]
-
-    def identity(self, model) -> dict[str, Any] | None:
-        """Say what the features of a backbone are kept under, None if they are not."""
-        identity = None if self.store is None else model._identity()
+    def identity(self, model, output) -> dict[str, Any] | None:
+        """Return what an output of a backbone is cached under, None if it is not."""
+        identity = None if self.store is None else model.identity(output)
         return identity and {**identity, "images": self.images_identity}
 
     def is_stored(self, model) -> bool:
-        """Whether all that scorers look at of a backbone is there already."""
-        for variant in self.variants(model):
-            try:
-                identity = self.identity(variant)
-            except Exception:
-                # It fails again, and alone, when the candidate runs.
-                return False
-            finally:
-                variant._drop_network()
-            if identity is None or not self.store.holds(identity):
-                return False
-        return True
+        """Whether all that scorers measure of a backbone is cached."""
+        model = clone(model)
+        try:
+            identities = [self.identity(model, output) for output in self.outputs_of(model)]
+        except Exception:
+            # It fails again, and alone, when the candidate runs.
+            return False
+        finally:
+            model.release()
+        return all(identity and self.store.holds(identity) for identity in identities)
 
     def changed_files(self) -> list[str]:
         """Name the files that are no longer what they were when the fit began."""
@@ -140,7 +131,7 @@ class Work:
 
     def without(self, bad) -> Self:
         """Leave out rows for the candidates that still come."""
-        kept = _kept(bad, len(self.y))
+        kept = readable_rows(bad, len(self.y))
         self.X_kept, self.y_kept = _safe_indexing(self.X, kept), self.y[kept]
         return self
 
@@ -151,7 +142,7 @@ def run_candidates(selector, candidates, work, contexts):
     Those of one geometry run together, so that the images of one geometry are there at a
     time. Other candidates than backbones come last, when it is known which rows count.
     """
-    takes_images = [isinstance(model, _BaseBackbone) for _, model in candidates]
+    takes_images = [isinstance(model, BaseBackbone) for _, model in candidates]
     prefer = "threads" if all(takes_images) else None
     backend, _ = get_active_backend(prefer=prefer)
     # As they come, so that it is known which are done when a worker process dies.
@@ -301,77 +292,104 @@ def _captured(error_score, name, function, *args) -> CandidateResult:
     return result_of(name, capture_errors(function, *args, reraise=(BadImageError,)))
 
 
-def _extract_and_score(name, model, work, prepared, keep):
+def _extract_and_score(name, model, work, prepared, on_device):
     start = time.perf_counter()
-    variants = work.variants(model)
+    model = clone(model)
+    outputs = work.outputs_of(model)
     try:
-        (features, *others), y, _, facts = extract(variants, work, prepared, keep)
+        extracted = extract(model, work, outputs, prepared, on_device)
     except NoHeadError as exc:
-        if len(variants) == 1 or response_of(work.scorers.ranking) == "probabilities":
+        if len(outputs) == 1 or response_of(work.scorers.ranking) == "probabilities":
             raise
-        # Only scorers beside the one that ranks have no value then.
-        others = [str(exc)]
-        (features,), y, _, facts = extract(variants[:1], work, prepared, keep)
-    facts = replace(facts, extract_time=time.perf_counter() - start)
+        # Only additional scorers have no value then.
+        extracted = extract(model, work, ("features",), prepared, on_device)
+        extracted = replace(extracted, probabilities=str(exc))
+    facts = replace(extracted.facts, extract_time=time.perf_counter() - start)
+    features, y = extracted.features, extracted.labels
     n_rows = _num_samples(features)
     if n_rows != len(y):
         raise ValueError(
             f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
             "candidates must be scored on the same rows."
         )
-    probabilities = others[0] if others else None
-    return score_candidate(name, features, y, work.scorers, work.resampling, probabilities, facts)
+    return score_candidate(
+        name, features, y, work.scorers, work.resampling, extracted.probabilities, facts
+    )
 
 
-def extract(variants, work, prepared=None, keep=False):
-    """What a candidate gives for the rows that count, and their labels.
+@dataclass(frozen=True)
+class Extracted:
+    """What a candidate gives for the rows that can be read.
+
+    Attributes
+    ----------
+    model : estimator
+        The candidate, fitted.
+
+    features : array or tensor of shape (n_samples, n_features)
+        Its features, or the one output that all scorers measure.
+
+    labels : ndarray of shape (n_samples,)
+        The labels of these rows.
+
+    probabilities : array of shape (n_samples, n_source_classes) or str, default=None
+        Source-class probabilities from the same pass, or why there are none. None if they were
+        not asked for besides features.
+
+    facts : ExtractionFacts
+        What is known of the candidate besides.
+    """
+
+    model: Any
+    features: Any
+    labels: np.ndarray
+    probabilities: Any = None
+    facts: ExtractionFacts = field(default_factory=ExtractionFacts)
+
+
+def extract(model, work, outputs=None, prepared=None, on_device=False) -> Extracted:
+    """Return what a candidate gives for the rows that can be read, cached or extracted.
 
     Parameters
     ----------
-    variants : list of estimator
-        The candidate, to be fitted; or backbones that are equal but for their output.
+    model : estimator
+        The candidate, which is fitted.
 
     work : Work
         The rows.
 
+    outputs : tuple of str, default=None
+        What of a backbone is wanted. If None, what its `transform` gives.
+
     prepared : PreparedImages, default=None
         The images, where they are shared.
 
-    keep : bool, default=False
+    on_device : bool, default=False
         Whether features may stay on a device.
 
     Returns
     -------
-    arrays : list
-        What each of the variants gives.
-
-    y : ndarray
-        The labels of these rows.
-
-    model : estimator
-        The first of the variants, fitted.
-
-    facts : ExtractionFacts
-        What is known of the candidate.
+    extracted : Extracted
+        Features and labels.
     """
-    if isinstance(variants[0], _BaseBackbone):
-        arrays, facts = _image_features(variants, work, prepared, keep)
-        bad, y = facts.unreadable, work.y
-        if bad:
-            kept = _kept(bad, len(y))
-            arrays, y = [array[kept] for array in arrays], y[kept]
-            try:
-                _check_left(y, work)
-            except ValueError as exc:
-                raise BadImageError(
-                    f"{bad_images_text(bad, len(work.y))} Too few are left: {exc}"
-                ) from exc
-        return arrays, y, variants[0], facts
-    # The stamps are part of the key under which features are kept.
-    features, model = work.memory.cache(_fit_transform)(
-        variants[0], *work.own_data(), stamp_files(work.X_kept)
-    )
-    return [features], work.y_kept, model, ExtractionFacts()
+    if not isinstance(model, BaseBackbone):
+        # The stamps are part of the key under which features are cached.
+        features, model = work.memory.cache(_fit_transform)(
+            model, *work.own_data(), stamp_files(work.X_kept)
+        )
+        return Extracted(model, features, work.y_kept)
+    arrays, facts = _image_features(model, work, outputs or (model.output,), prepared, on_device)
+    y = work.y
+    if facts.unreadable:
+        rows = readable_rows(facts.unreadable, len(y))
+        arrays, y = [array[rows] for array in arrays], y[rows]
+        try:
+            _check_left(y, work)
+        except ValueError as exc:
+            raise BadImageError(
+                f"{bad_images_text(facts.unreadable, len(work.y))} Too few are left: {exc}"
+            ) from exc
+    return Extracted(model, arrays[0], y, arrays[1] if len(arrays) > 1 else None, facts)
 
 
 def _check_left(y, work):
@@ -389,36 +407,47 @@ def _fit_transform(model, X, y, stamps):
     return model.fit(X, y).transform(X), model
 
 
-def _image_features(variants, work, prepared, keep):
-    """What variants of a backbone give for all images, from the store if it is there."""
-    identities = [work.identity(variant) for variant in variants]
-    found = [
-        _kept_features(identity, variant, work)
-        for identity, variant in zip(identities, variants, strict=True)
-    ]
-    missing = [i for i, entry in enumerate(found) if entry is None]
+@dataclass(frozen=True)
+class Entry:
+    """One output of a backbone, as it is cached."""
+
+    array: Any
+    n_parameters: int
+    license: str
+    unreadable: dict[int, str]
+
+    def facts(self, **times) -> ExtractionFacts:
+        """Return what a result tells of it."""
+        return ExtractionFacts(
+            n_parameters=self.n_parameters,
+            license=self.license,
+            unreadable=self.unreadable,
+            **times,
+        )
+
+
+def _image_features(model, work, outputs, prepared, on_device):
+    """Return the outputs of a backbone for all images, from the cache if possible."""
+    identities = {output: work.identity(model, output) for output in outputs}
+    entries = {output: load_cached(identities[output], model, work) for output in outputs}
+    missing = tuple(output for output in outputs if entries[output] is None)
     times = {}
     if missing:
-        made, times = _run_network([variants[i] for i in missing], work, prepared, keep)
-        for i, entry in zip(missing, made, strict=True):
-            found[i] = entry
+        made, times = _run_network(model, work, missing, prepared, on_device)
+        for output in missing:
+            entries[output] = made[output]
             if work.store is not None:
                 # Of downloaded weights the revision, a part of their identity, is known only now.
-                _keep_features(identities[i] or work.identity(variants[i]), entry, work)
-    for variant, (array, _) in zip(variants, found, strict=True):
-        variant._drop_network()
-        variant.n_features_out_ = array.shape[1]
-    facts = found[0][1]
-    return [array for array, _ in found], ExtractionFacts(
-        n_parameters=facts["n_parameters"],
-        license=facts["license"],
-        unreadable=facts["bad"],
-        **times,
-    )
+                identity = identities[output] or work.identity(model, output)
+                save_cached(identity, entries[output], work)
+    model.release()
+    if model.output in entries:
+        model.restore(entries[model.output].array.shape[1])
+    return [entries[output].array for output in outputs], entries[outputs[0]].facts(**times)
 
 
-def _kept_features(identity, variant, work):
-    """Features and facts from the store, or None."""
+def load_cached(identity, model, work):
+    """Return a cached output, or None."""
     if identity is None:
         return None
     stored = work.store.load(identity, partial(_check_entry, n_images=len(work.images)))
@@ -426,19 +455,19 @@ def _kept_features(identity, variant, work):
         return None
     features, facts = stored
     places = sorted(map(int, facts["bad"]))
-    bad = _still_bad(places, variant, work) if places else {}
-    if bad is None:
+    unreadable = _still_unreadable(places, model, work) if places else {}
+    if unreadable is None:
         return None
-    return features, {**{name: facts[name] for name in _FACTS}, "bad": bad}
+    return Entry(features, facts["n_parameters"], facts["license"], unreadable)
 
 
-def _still_bad(places, variant, work):
-    """Try images again that could not be read; None as soon as one of them can be.
+def _still_unreadable(places, model, work):
+    """Try unreadable images again; return None as soon as one of them can be read.
 
     What was in the way, such as a limit or a permission, may have gone and left no trace.
     """
-    preparation = Preparation(variant._data_config())
-    bad = {}
+    preparation = model.preparation()
+    unreadable = {}
     for place in places:
         try:
             pixels_of(work.images, place, preparation)
@@ -446,8 +475,8 @@ def _still_bad(places, variant, work):
         except BadImageError as exc:
             if work.on_bad_image == "raise":
                 raise
-            bad[place] = str(exc)
-    return bad
+            unreadable[place] = str(exc)
+    return unreadable
 
 
 def _check_entry(features, facts, n_images):
@@ -464,9 +493,8 @@ def _check_entry(features, facts, n_images):
         raise ValueError("it holds NaN or infinite features")
 
 
-def _keep_features(identity, entry, work):
-    """Save features of which it is known what made them, and that a later run can use."""
-    features, facts = entry
+def save_cached(identity, entry, work):
+    """Save an output of which it is known what made it, and that a later run can use."""
     if identity is None:
         warnings.warn(
             "the features of a candidate are not kept, as it is not known what made them: its "
@@ -475,70 +503,55 @@ def _keep_features(identity, entry, work):
             stacklevel=2,
         )
         return
+    facts = {
+        "bad": entry.unreadable,
+        "n_parameters": entry.n_parameters,
+        "license": entry.license,
+    }
     try:
-        _check_entry(features, facts, len(features))
+        _check_entry(entry.array, facts, len(entry.array))
     except ValueError:
         # NaN: the candidate fails, and may do better the next time.
         return
     if not work.changed_files():
-        work.store.save(identity, features, facts)
+        work.store.save(identity, entry.array, facts)
 
 
-def _run_network(variants, work, prepared, keep):
-    """What variants of a backbone give in one pass, with facts about each, and the times."""
+def _run_network(model, work, outputs, prepared, on_device):
+    """Return outputs of a backbone from one pass by name, and how long it took."""
     images = check_images(work.X) if work.images is None else work.images
-    model = variants[0]
+    # Scores can be computed where the features are, if nobody else needs them.
+    on_device = (
+        on_device and work.store is None and is_ncti(work.scorers.ranking) and model.runs_on_cuda()
+    )
     try:
-        if len(variants) > 1:
-            model._gives_both = True
-        network = model.fit(images)._load_network()
-        if prepared is None or prepared.geometry != network.preparation.geometry:
-            prepared = images
-        # Scores can be computed where the features are, if nobody else needs them.
-        on_device = (
-            keep
-            and work.store is None
-            and network.device.type == "cuda"
-            and is_ncti(work.scorers.ranking)
+        extraction = model.extract(
+            images,
+            outputs=outputs,
+            on_bad_image=work.on_bad_image,
+            on_device=on_device,
+            prepared=prepared,
         )
-        extraction = model._extract(prepared, on_bad_image=work.on_bad_image, keep=on_device)
-        arrays = [extraction.features]
-        if len(variants) > 1:
-            arrays = _split(extraction.features, -network.n_classes)
-        facts = [
-            {
-                "bad": extraction.bad,
-                # Features are what comes before the head.
-                "n_parameters": network.n_parameters
-                - (network.n_head_parameters if variant is model else 0),
-                "license": network.license,
-            }
-            for variant in variants
-        ]
     finally:
         # The next candidate needs the room on the device.
-        network = None
-        model._drop_network()
-        model.__dict__.pop("_gives_both", None)
+        model.release()
+    entries = {
+        output: Entry(
+            array, extraction.n_parameters[output], extraction.license, extraction.unreadable
+        )
+        for output, array in extraction.arrays.items()
+    }
     seconds = extraction.decode_time + extraction.device_time
-    times = {
+    return entries, {
         "images_per_second": len(images) / seconds,
         "decode_time": extraction.decode_time,
         "device_time": extraction.device_time,
     }
-    return list(zip(arrays, facts, strict=True)), times
 
 
-def _split(rows, place):
-    """Two arrays, or tensors, of the columns before and from a place on."""
-    parts = rows[:, :place], rows[:, place:]
-    if isinstance(rows, np.ndarray):
-        return [np.ascontiguousarray(part) for part in parts]
-    return [part.contiguous() for part in parts]
-
-
-def _kept(bad, n_rows) -> np.ndarray:
-    return np.setdiff1d(np.arange(n_rows), list(bad))
+def readable_rows(unreadable, n_rows) -> np.ndarray:
+    """Return the positions of all rows but those of unreadable images."""
+    return np.setdiff1d(np.arange(n_rows), list(unreadable))
 
 
 def _agreed_bad(results, places, error_score) -> dict[int, str]:
@@ -578,7 +591,7 @@ def _by_geometry(candidates, places, n_jobs, sharing):
         return [(None, places)]
     groups: dict[Geometry | None, list[int]] = {}
     for i in places:
-        groups.setdefault(candidates[i][1]._geometry(), []).append(i)
+        groups.setdefault(candidates[i][1].geometry(), []).append(i)
     found = [(geometry if len(group) > 1 else None, group) for geometry, group in groups.items()]
     if n_jobs > 1:
         # Those that share with nobody can as well run at the same time.
@@ -593,7 +606,7 @@ def _spread_over_devices(candidates):
     leave_open = [
         i
         for i, (_, model) in enumerate(candidates)
-        if isinstance(model, _BaseBackbone) and str(model.device) in ("auto", "cuda")
+        if isinstance(model, BaseBackbone) and str(model.device) in ("auto", "cuda")
     ]
     if not leave_open:
         return candidates

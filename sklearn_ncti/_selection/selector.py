@@ -367,7 +367,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best
         self.best_score_ = float(self.results_["score"][self.best_index_])
-        self.__dict__.pop("best_model_", None)
+        if hasattr(self, "best_model_"):
+            del self.best_model_
         if self.refit:
             subcontext = context.subcontext(task_name="refit-best-model")
             subcontext.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -442,9 +443,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if self.final_estimator is None:
             self.best_model_ = clone(candidate).fit(*work.own_data())
             return
-        (features,), y, fitted, _ = extract([clone(candidate)], work)
-        final = clone(self.final_estimator).fit(features, y)
-        self.best_model_ = Pipeline([("model", fitted), ("final_estimator", final)])
+        extracted = extract(clone(candidate), work)
+        final = clone(self.final_estimator).fit(extracted.features, extracted.labels)
+        self.best_model_ = Pipeline([("model", extracted.model), ("final_estimator", final)])
 
     def _best(self):
         """Return the fitted best candidate, without the final estimator."""

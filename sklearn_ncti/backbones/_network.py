@@ -44,6 +44,9 @@ class Network:
 
     channels_last : bool
         Whether images go in with their channels last in memory.
+
+    outputs : tuple of str, default=("features",)
+        What a row holds, side by side.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Network:
         *,
         bfloat16: bool,
         channels_last: bool,
+        outputs: tuple[str, ...] = ("features",),
     ) -> None:
         torch = import_optional("torch", extra="timm")
         self.module = module
@@ -61,12 +65,14 @@ class Network:
         self.device = device
         self.bfloat16 = bfloat16
         self.channels_last = channels_last
+        self.outputs = outputs
         self.n_parameters = sum(weight.numel() for weight in module.parameters())
         # Of a network with a head, see `WithHead`.
         self.n_classes = getattr(module, "n_classes", 0)
         self.n_head_parameters = getattr(module, "n_head_parameters", 0)
         config = getattr(module, "pretrained_cfg", None)
         self.license = str((config or {}).get("license") or "")
+        self._widths: dict[str, int] | None = None
         # The most images at once for which there was memory, once there was too little.
         self.limit: int | None = None
         # The most images at once for which the CPU is fast, once that is known.
@@ -150,6 +156,19 @@ class Network:
                 stacklevel=2,
             )
         return rows
+
+    def widths(self) -> dict[str, int]:
+        """Return the number of columns of each output, found by running a blank image."""
+        if self._widths is None:
+            width = self.find_width()
+            both = len(self.outputs) > 1
+            n_features = width - self.n_classes if both else width
+            self._widths = dict(zip(self.outputs, (n_features, self.n_classes), strict=False))
+        return self._widths
+
+    def parameters_for(self, output: str) -> int:
+        """Return the number of parameters that an output needs: features do without the head."""
+        return self.n_parameters - (self.n_head_parameters if output == "features" else 0)
 
     def find_width(self) -> int:
         """Run a blank image, and give the number of its features.

@@ -170,7 +170,7 @@ class PreparedImages:
     geometry : Geometry
         Of all pixels.
 
-    bad : dict of int to str
+    unreadable : dict of int to str
         Places of the images that could not be read so far, and why. Their pixels are 0.
     """
 
@@ -184,7 +184,7 @@ class PreparedImages:
         budget: int,
     ) -> None:
         self.geometry = preparation.geometry
-        self.bad: dict[int, str] = {}
+        self.unreadable: dict[int, str] = {}
         self._n_images = len(images)
         self._budget = budget
         # What decodes, once it is known where to.
@@ -194,7 +194,7 @@ class PreparedImages:
             preparation,
             _CHUNK,
             num_workers=num_workers,
-            bad=self.bad if on_bad_image == "skip" else None,
+            unreadable=self.unreadable if on_bad_image == "skip" else None,
         )
         self._pixels: np.ndarray | None = None
         self._source: Iterator[np.ndarray] | None = None
@@ -286,7 +286,7 @@ def decode(
     size: int,
     *,
     num_workers: int | None,
-    bad: dict[int, str] | None,
+    unreadable: dict[int, str] | None,
     out: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the pixels of images in batches; threads make the next during the current one.
@@ -305,7 +305,7 @@ def decode(
     num_workers : int or None
         Threads; None for one for each CPU, at most 8; 0 to work in the calling thread.
 
-    bad : dict of int to str or None
+    unreadable : dict of int to str or None
         Gets the place of each image that cannot be read, and the reason; its pixels are 0.
         None to raise instead.
 
@@ -320,7 +320,7 @@ def decode(
     Raises
     ------
     BadImageError
-        If an image cannot be read, the first of them, and `bad` is None.
+        If an image cannot be read, the first of them, and `unreadable` is None.
     """
     geometry = preparation.geometry
 
@@ -328,15 +328,15 @@ def decode(
         try:
             row[...] = pixels_of(images, index, preparation)
         except BadImageError as exc:
-            if bad is None:
+            if unreadable is None:
                 raise
             row[...] = 0
             return str(exc)
         return ""
 
     def note(start: int, outcomes: list[str]) -> None:
-        if bad is not None:
-            bad.update({start + i: reason for i, reason in enumerate(outcomes) if reason})
+        if unreadable is not None:
+            unreadable.update({start + i: reason for i, reason in enumerate(outcomes) if reason})
 
     def room(start: int) -> np.ndarray:
         stop = min(start + size, len(images))

@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 from sklearn.utils._param_validation import StrOptions
 
 from .._utils.optional import import_optional
-from ._base import NoHeadError, _BaseBackbone
+from ._base import BaseBackbone, NoHeadError
 from ._hub import download_from_address, download_from_hub, from_cache, time_limit
 from ._prepared import Geometry
 from ._store import check_download, identify_files
@@ -31,7 +31,7 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pth.tar")
 _GEOMETRY_SECONDS = 5
 
 
-class TimmBackbone(_BaseBackbone):
+class TimmBackbone(BaseBackbone):
     """Images to the pooled features of a model of timm, or to the probabilities of its classes.
 
     The network is frozen, and its classifier left out unless it is asked for. Every image is
@@ -122,13 +122,12 @@ class TimmBackbone(_BaseBackbone):
         "model": [str],
         "pretrained": ["boolean"],
         "output": [StrOptions({"features", "probabilities"})],
-        **_BaseBackbone._parameter_constraints,
+        **BaseBackbone._parameter_constraints,
     }
 
     _channels_last: ClassVar[bool] = True
 
-    # Set where both outputs are wanted, features first, from one pass.
-    _gives_both: bool = False
+    _outputs: ClassVar[tuple[str, ...]] = ("features", "probabilities")
 
     def __init__(
         self,
@@ -157,28 +156,34 @@ class TimmBackbone(_BaseBackbone):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _new_module(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _new_module(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         check_model_name(self.model, self.pretrained)
-        if self.output != "features" or self._gives_both:
+        if "probabilities" in outputs:
             self._check_head()
         # Here, and not where networks are built, which is done one at a time.
         self._fetch()
-        return super()._new_module(device)
+        return super()._new_module(device, outputs)
 
-    def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _build(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         timm = import_optional("timm", extra="timm")
-        if self.output == "features" and not self._gives_both:
+        # A head is loaded only if probabilities are asked for.
+        if "probabilities" not in outputs:
             module = self._load(num_classes=0)
             return module, timm.data.resolve_model_data_config(module)
-        module = self._load_with_head()
+        both = "features" in outputs
+        module = self._load_with_head(both)
         config = timm.data.resolve_model_data_config(module)
         # Its file needs torch to be read.
         from ._head import WithHead
 
-        return WithHead(module, gives_features=self._gives_both), config
+        return WithHead(module, gives_features=both), config
 
-    def _load_with_head(self) -> "torch.nn.Module":
-        """Give the network that also gives the features, and its head."""
+    def _load_with_head(self, both: bool) -> "torch.nn.Module":
+        """Return the network with its head; with `both`, one that gives features as well."""
         if not self.pretrained:
             headless = self._load(num_classes=0)
             module = self._load()
@@ -193,7 +198,7 @@ class TimmBackbone(_BaseBackbone):
                 raise self._no_head(f"without it the weights load, with it not: {reason}") from exc
         if not getattr(module, "num_classes", 0):
             raise self._no_head("its num_classes is 0.")
-        if self._gives_both and not hasattr(module, "forward_head"):
+        if both and not hasattr(module, "forward_head"):
             raise self._no_head("it has no forward_head, as models of timm have.")
         if not self.pretrained:
             # Random weights of one seed are others where there is a head to be drawn as well.
@@ -282,13 +287,14 @@ class TimmBackbone(_BaseBackbone):
             return from_cache()
         return nullcontext()
 
-    def _geometry(self) -> Geometry | None:
+    def geometry(self) -> Geometry | None:
+        """Return the input geometry of the network without building it; None if unknown."""
         try:
             if _is_of_hub(self.model) and self._is_fetched():
                 self._hub_config_file(at_most=_GEOMETRY_SECONDS)
         except Exception:
             return None
-        return super()._geometry()
+        return super().geometry()
 
     def _data_config(self) -> dict[str, Any] | None:
         data = import_optional("timm.data", extra="timm")
@@ -320,13 +326,6 @@ class TimmBackbone(_BaseBackbone):
             download_from_hub(repository, ["config.json"], at_most=at_most)
             found = _in_hub_cache(repository, ["config.json"])
         return found
-
-    def _identity(self) -> dict[str, Any] | None:
-        identity = super()._identity()
-        if identity is None or self.output == "features":
-            # Without an entry: what was kept when there were features only is still found.
-            return identity
-        return {**identity, "output": self.output}
 
     def _weights_identity(self) -> dict[str, Any] | None:
         timm = import_optional("timm", extra="timm")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.optional import import_optional
-from ._base import _BaseBackbone
+from ._base import BaseBackbone
 from ._store import identify_files, identify_network
 
 if TYPE_CHECKING:
     import torch
 
 
-class TorchBackbone(_BaseBackbone):
+class TorchBackbone(BaseBackbone):
     """Images to the features of a torch module.
 
     The module returns features of shape (n, width), or (n, width, 1, 1); what it was trained
@@ -136,7 +136,7 @@ class TorchBackbone(_BaseBackbone):
         ],
         "crop_pct": [Interval(Real, 0, 1, closed="right")],
         "crop_mode": [StrOptions({"center", "squash", "border"})],
-        **_BaseBackbone._parameter_constraints,
+        **BaseBackbone._parameter_constraints,
     }
 
     def __init__(
@@ -174,7 +174,9 @@ class TorchBackbone(_BaseBackbone):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _build(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         # The configuration first: it is checked at once, and a large file is not read in vain.
         config = self._data_config()
         return self._own_module(device), config
@@ -185,12 +187,12 @@ class TorchBackbone(_BaseBackbone):
             path = Path(module)
             return {"program": identify_files([path])[path.name]} if path.is_file() else None
         # Only what it computes tells what it is: its code may do more than its layers print.
-        network = self._identified = self._build_network()
+        network = self._identified = self._build_network((self.output,))
         identity = identify_network(network)
         if identity is None:
             # What has run may have changed a network of that kind.
             del network
-            self._drop_network()
+            self.release()
         return identity
 
     def _data_config(self) -> dict[str, Any]:

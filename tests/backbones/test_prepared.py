@@ -140,8 +140,8 @@ def test_geometry_is_known_without_the_network(tmp_path, monkeypatch):
     ]
     built = [b.fit([Image.new("RGB", (8, 8))])._network.preparation.geometry for b in backbones]
     monkeypatch.setattr(timm, "create_model", lambda *a, **k: pytest.fail("a model was made"))
-    assert [backbone._geometry() for backbone in backbones] == built
-    assert TorchBackbone(torch.nn.Flatten, input_size=(7, 8, 9))._geometry() is None
+    assert [backbone.geometry() for backbone in backbones] == built
+    assert TorchBackbone(torch.nn.Flatten, input_size=(7, 8, 9)).geometry() is None
 
 
 @pytest.mark.parametrize("workers", [0, 3])
@@ -207,8 +207,8 @@ def test_bad_images(files, tmp_path):
             all_pixels(prepared)
     prepared = prepare(paths, on_bad_image="skip")
     pixels = all_pixels(prepared)
-    assert sorted(prepared.bad) == [3, 10]
-    assert "bad.jpg" in prepared.bad[10]
+    assert sorted(prepared.unreadable) == [3, 10]
+    assert "bad.jpg" in prepared.unreadable[10]
     assert (pixels[[3, 10]] == 0).all()
     np.testing.assert_array_equal(np.delete(pixels, [3, 10], axis=0), all_pixels(prepare(files)))
 
@@ -268,8 +268,10 @@ def test_narrow_images_are_unreadable(files, tmp_path, monkeypatch, size):
 
     monkeypatch.setattr(Image.Image, "resize", within)
     prepared = prepare([files[0], narrow, less], on_bad_image="skip").complete()
-    assert list(prepared.bad) == [1]
-    assert re.search(r"narrow\.png'.*pixels are more than 200000.*MAX_IMAGE", prepared.bad[1])
+    assert list(prepared.unreadable) == [1]
+    assert re.search(
+        r"narrow\.png'.*pixels are more than 200000.*MAX_IMAGE", prepared.unreadable[1]
+    )
     with pytest.raises(BadImageError, match=r"X\[1\]"):
         prepare([files[0], narrow]).complete()
 
@@ -290,7 +292,7 @@ def test_no_thread_is_left(files, close):
         prepared.close()
     else:
         prepared.complete()
-    batches = decode(check_images(files), Preparation(CONFIG), 2, num_workers=2, bad=None)
+    batches = decode(check_images(files), Preparation(CONFIG), 2, num_workers=2, unreadable=None)
     next(batches)
     batches.close()
     assert threading.active_count() == before

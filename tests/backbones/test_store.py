@@ -178,20 +178,20 @@ def test_weights_in_a_folder_are_known_by_what_they_hold(tmp_path):
     name = local_model(tmp_path / "a")
     twin = local_model(tmp_path / "b")
     other = local_model(tmp_path / "c", seed=1)
-    identity = TimmBackbone(name, device="cpu")._identity()
-    assert TimmBackbone(twin, device="cpu")._identity() == identity
-    assert TimmBackbone(other, device="cpu")._identity() != identity
+    identity = TimmBackbone(name, device="cpu").identity()
+    assert TimmBackbone(twin, device="cpu").identity() == identity
+    assert TimmBackbone(other, device="cpu").identity() != identity
     file = tmp_path / "b" / "config.json"
     config = json.loads(file.read_text())
     file.write_text(json.dumps({**config, "pretrained_cfg": {"crop_pct": 0.5}}))
-    assert TimmBackbone(twin, device="cpu")._identity() != identity
+    assert TimmBackbone(twin, device="cpu").identity() != identity
 
 
 def test_only_parameters_that_change_features_count():
     def identity(**parameters):
         return TimmBackbone(
             "test_vit.r160_in1k", pretrained=False, **{"device": "cpu", **parameters}
-        )._identity()
+        ).identity()
 
     first = identity()
     assert json.loads(json.dumps(first)) == first
@@ -217,14 +217,14 @@ def test_downloaded_weights_are_known_by_their_revision(monkeypatch, tmp_path):
             "huggingface_hub.try_to_load_from_cache",
             lambda repository, file, revision=None: str(path) if file == path.name else None,
         )
-        return TimmBackbone("resnet18.a1_in1k", device="cpu")._identity()
+        return TimmBackbone("resnet18.a1_in1k", device="cpu").identity()
 
     first = revision("0a1b")
     assert first["weights"]["hub"] == ["timm/resnet18.a1_in1k", "model.safetensors", "0a1b"]
     assert revision("2c3d") != first
     # What was not downloaded yet has no revision, and so no key.
     monkeypatch.setattr(_timm, "_in_hub_cache", lambda name, files: None)
-    assert TimmBackbone("resnet18.a1_in1k", device="cpu")._identity() is None
+    assert TimmBackbone("resnet18.a1_in1k", device="cpu").identity() is None
 
 
 def small(width=4, stride=1):
@@ -242,7 +242,7 @@ def test_modules_are_known_by_their_layers_and_weights(tmp_path):
     def identity(module, **parameters):
         return TorchBackbone(
             module, **{"input_size": (3, 8, 8), "device": "cpu", **parameters}
-        )._identity()
+        ).identity()
 
     first = identity(module)
     assert identity(module) == first
@@ -285,7 +285,7 @@ class Hidden(torch.nn.Module):
 
 def key(module, **parameters):
     parameters = {"input_size": (3, 16, 16), "device": "cpu", **parameters}
-    return TorchBackbone(module, **parameters)._identity()
+    return TorchBackbone(module, **parameters).identity()
 
 
 def hooked(factor):
@@ -440,15 +440,15 @@ def test_downloaded_weights_that_are_damaged_are_named(monkeypatch, tmp_path):
     file.symlink_to(blob)
     monkeypatch.setattr(_timm, "_in_hub_cache", lambda name, files: file)
     backbone = TimmBackbone("resnet18.a1_in1k", device="cpu")
-    assert backbone._identity()["weights"]["hub"][2] == "0a1b"
+    assert backbone.identity()["weights"]["hub"][2] == "0a1b"
     blob.write_bytes(b"weighty")
     os.utime(blob, (1, 1))
     with pytest.raises(ValueError, match=f"{blob.name}.* is damaged: .* Delete it"):
-        backbone._identity()
+        backbone.identity()
     # Of small files, and where there are no links, no such hash is known.
     file.unlink()
     file.touch()
-    assert backbone._identity() is not None
+    assert backbone.identity() is not None
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

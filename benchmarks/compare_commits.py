@@ -20,7 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-_TIMES = ("extract_time", "score_time", "decode_time", "device_time", "images_per_second")
+# Times, and a message with the folder of the commit.
+_LEFT_OUT = (
+    *("extract_time", "score_time", "decode_time", "device_time", "images_per_second"),
+    "leep_error",
+)
 
 
 def _plain(value):
@@ -31,10 +35,12 @@ def _plain(value):
 
 
 def _columns(ranking):
-    columns = {k: _plain(v) for k, v in ranking.results.items() if k not in _TIMES}
+    columns = {name: _plain(values) for name, values in ranking.results.items()}
+    columns = {name: values for name, values in columns.items() if name not in _LEFT_OUT}
     if ranking.resamples is not None:
         columns["resamples"] = _plain(ranking.resamples)
-    columns["text"] = str(ranking).splitlines()
+    # Of the notes, those about failures name folders.
+    columns["table"] = str(ranking).partition("score = ")[0].splitlines()
     return columns
 
 
@@ -64,12 +70,12 @@ def results(images, models):
         GBC(),
         HScore(),
         NCTIScorer(variant="paper"),
-        ("logistic", LogisticRegression(max_iter=20)),
+        LogisticRegression(max_iter=20),
     ]
     for scorer in scorers:
         found[f"scorer {scorer}"] = _columns(rank_features(pool, y, scorer=scorer))
     found["scorers"] = _columns(rank_features(pool, y, scorer=scorers[1:]))
-    zoo, digits = datasets.load_zoo(), datasets.load_digit_images(limit_per_class=20)
+    zoo, digits = datasets.load_zoo(), datasets.load_digit_images()
     selector = ModelSelector(zoo, scorer=[NCTIScorer(), LEEP()], n_resamples=20, random_state=0)
     found["zoo"] = _columns(selector.fit(*digits).ranking_)
     if images:

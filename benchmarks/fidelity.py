@@ -10,7 +10,7 @@ larger is better, in any unit. Models that only one of the two has are left out 
 
 Printed are, for every data set and on average over them, the weighted Kendall tau, Kendall
 tau, Spearman's rho, and the accuracy that is lost by fine-tuning the first, or the first three,
-of the list. In brackets stands a 95 % interval from models that are drawn anew, with
+of the list. In brackets stands a 95 % interval from bootstrap resamples of the models, with
 replacement, within every data set: with few models it is wide.
 """
 
@@ -114,7 +114,7 @@ def measure(score, accuracy):
 
 
 def measure_drawn(score, accuracy, n_resamples, seed=0):
-    """The same of models that are drawn anew; equal draws for all scorers."""
+    """The same of bootstrap resamples of the models; equal draws for all scorers."""
     rng = np.random.default_rng(seed)
     drawn = (rng.integers(0, len(score), len(score)) for _ in range(n_resamples))
     return np.array([measure(score[rows], accuracy[rows]) for rows in drawn])

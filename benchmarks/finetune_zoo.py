@@ -5,7 +5,7 @@
 Each network is trained as a whole, with a new linear head, on few of scikit-learn's
 handwritten digits, at every learning rate and seed. The mean accuracy over the seeds on
 validation images chooses the learning rate; the accuracies on test images at that learning
-rate are reported. Every run is kept in the work folder as soon as it is there, so that an
+rate are reported. Every run is saved in the work folder as soon as it ends, so that an
 interrupted script goes on; finetuned.json is written once all models of the zoo have all
 runs. Equal seeds give equal numbers on one machine with one number of threads.
 """
@@ -41,7 +41,7 @@ WARM_UP = 0.1
 
 
 def protocol_of(epochs):
-    """Give what fixes the numbers, as it is written beside them."""
+    """Return what fixes the numbers; it is written next to them."""
     return {
         "target": "sklearn.datasets.load_digits, the images as 8-bit grey",
         "preprocessing": "the evaluation preprocessing of each model, without augmentation",
@@ -65,7 +65,7 @@ def protocol_of(epochs):
 
 
 def write_json(path, content):
-    """Write JSON so that the file is there whole or not at all."""
+    """Write JSON so that the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -124,7 +124,7 @@ def _busy_processes(n_processes):
 
 
 def busy(cases=_BUSY_CASES):
-    """Score beside a busy process, and beside one for every core."""
+    """Score next to one busy process, and next to one for every core."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for n, d, n_classes in cases:
         X, y = make_features(n, d, n_classes, "unshrunk", "float32")
@@ -133,13 +133,13 @@ def busy(cases=_BUSY_CASES):
             with _busy_processes(n_processes):
                 found.append(medians([package, square], X, y))
         (alone, product), *among = found
-        beside = ", ".join(
-            f"{ours / alone:.1f} times as long beside {n_processes}"
+        slower = ", ".join(
+            f"{ours / alone:.1f} times as long next to {n_processes}"
             for n_processes, (ours, _) in zip((1, n_cores), among, strict=True)
         )
         print(
             f"n = {n}, d = {d}, C = {n_classes}: {alone:.3f} s alone, {alone / product:.2f} times "
-            f"one X.T @ X; {beside} busy processes of other sessions",
+            f"one X.T @ X; {slower} busy processes of other sessions",
             flush=True,
         )
 

@@ -117,7 +117,7 @@ def seconds_of(function, X, y):
 
 
 def peak_of(function, X, y):
-    """Most megabytes of arrays that a call has at once, beside the features."""
+    """Peak megabytes of arrays of a call, without the features."""
     tracemalloc.start()
     function(X, y)
     peak = tracemalloc.get_traced_memory()[1]

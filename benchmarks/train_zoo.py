@@ -93,7 +93,7 @@ ENTRIES = [
 
 
 def write(path, content):
-    """Write bytes or text so that the file is there whole or not at all."""
+    """Write bytes or text so that the file is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The number of the process keeps runs apart that train two entries side by side.
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -42,3 +42,20 @@ def running(*command, **options):
             yield child
         finally:
             child.kill()
+
+
+def make_probabilities(n=200, n_sources=6, seed=0):
+    """Probabilities of source classes that lean towards the label, and the labels."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n)
+    P = rng.dirichlet(np.full(n_sources, 0.5), size=n)
+    P[np.arange(n), y] += 1
+    return P / P.sum(axis=1, keepdims=True), y
+
+
+def make_pool():
+    """Candidates that differ in more than one way, so that components disagree."""
+    X, y = make_problem(n=300, d=20, n_classes=4, spread=1.0, scale=3.0)
+    noise = np.random.default_rng(1).normal(size=X.shape)
+    features = {f"noise {a}": X + 3 * a * noise for a in (0.2, 0.0, 1.0, 0.5)}
+    return features | {"narrow": X[:, :4], "undecided": noise + 0.2 * X}, y

@@ -49,3 +49,10 @@ def _svd_solver(H, y):
     P = np.exp(logits - logits.max(axis=1, keepdims=True))
     n_axes = len(lda.classes_) - 1
     return np.sqrt(factor) * Z[:, :n_axes], P / P.sum(axis=1, keepdims=True)
+
+
+def leep_by_tables(P, y):
+    """LEEP from the explicit joint table of source classes and labels."""
+    joint = np.array([P[y == label].sum(axis=0) for label in np.unique(y)]) / len(y)
+    predictions = P @ (joint / joint.sum(axis=0)).T
+    return np.log(predictions[np.arange(len(y)), y]).mean()

@@ -1,7 +1,9 @@
-"""What importing the package brings along, and what is said where an extra is missing."""
+"""What the package imports: no heavy package, no missing extra without advice, nothing upwards."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,3 +54,106 @@ def test_lazy_names_behave_as_others():
         sklearn_ncti.ModelSelecter  # noqa: B018
     code = "from sklearn_ncti import *; print(ModelSelector.__name__, datasets.__name__)"
     assert run(code).stdout.split() == ["ModelSelector", "sklearn_ncti.datasets"]
+
+
+PACKAGE = Path(sklearn_ncti.__file__).parent
+
+# Which folders each folder may import, in the order of the data. The files at the root are
+# outside of this order: __init__.py imports the public names from everywhere, and _version.py
+# may be imported from everywhere.
+MAY_IMPORT = {
+    "_utils": set(),
+    "_linalg": {"_utils"},
+    "_ncti": {"_utils", "_linalg"},
+    "companions": {"_utils", "_linalg"},
+    "_scoring": {"_utils", "_linalg", "_ncti", "companions"},
+    "_ranking": {"_utils", "_linalg", "_ncti", "companions", "_scoring"},
+    "backbones": {"_utils", "_linalg"},
+    "datasets": {"_utils", "backbones"},
+}
+MAY_IMPORT["_selection"] = {"backbones", "_ranking"} | MAY_IMPORT["_ranking"]
+MAY_IMPORT["_report"] = {"_selection"} | MAY_IMPORT["_selection"]
+MAY_IMPORT["_cli"] = {"_report", "datasets"} | MAY_IMPORT["_report"]
+
+
+def imported_modules(tree, module):
+    """Line and absolute dotted name of every import of a file, wherever it stands."""
+    package = module.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            # A name may be a module: `from .. import _ranking` imports a folder.
+            yield from ((node.lineno, f"{base}.{name.name}") for name in node.names)
+
+
+def forbidden_imports(source, module):
+    """Imports of a file of the package that are against the order of the folders."""
+    folder = module.split(".")[1]
+    found = []
+    for line, name in imported_modules(ast.parse(source), module):
+        root, _, rest = name.partition(".")
+        target = rest.partition(".")[0]
+        if root == "sklearn_ncti" and target not in {folder, "_version", *MAY_IMPORT[folder]}:
+            found.append(f"{module}:{line} imports {name}")
+    return found
+
+
+def files_in_folders():
+    """Dotted name and path of every file that is in a folder of the package."""
+    for path in sorted(PACKAGE.glob("*/**/*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(["sklearn_ncti", *parts]), path
+
+
+def test_imports_run_down_the_folders():
+    found = []
+    for module, path in files_in_folders():
+        found += forbidden_imports(path.read_text(encoding="utf-8"), module)
+    assert not found, "\n".join(found)
+
+
+def test_every_folder_has_its_place_in_the_order():
+    assert {module.split(".")[1] for module, _ in files_in_folders()} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "line"),
+    [
+        ("_utils.planted", "from .._linalg.arrays import to_host", 1),
+        ("_linalg.planted", "import numpy\nfrom .. import _ncti", 2),
+        ("_ncti.planted", "from ..companions import GBC", 1),
+        ("companions.planted", "def f():\n    from .._ncti.scorer import NCTIScorer", 2),
+        ("_scoring.planted", "import sklearn_ncti._ranking.ranking as ranking", 1),
+        ("_ranking.planted", "from sklearn_ncti._selection import selector", 1),
+        ("backbones.planted", "if TYPE_CHECKING:\n    from .._scoring import scoring", 2),
+        ("datasets.planted", "from .._selection.selector import ModelSelector", 1),
+        ("_selection.planted", "try:\n    from .._report import report\nexcept E:\n    f()", 2),
+        ("_report.planted", "from ..datasets import load_image_folder", 1),
+        ("_report.__init__", "from .._cli import main", 1),
+        # The root imports everything.
+        ("_utils.planted", "import sklearn_ncti", 1),
+        ("_scoring.planted", "from sklearn_ncti import Ranking", 1),
+        ("_cli.planted", "from .. import ModelSelector", 1),
+    ],
+)
+def test_planted_upward_import_is_found(module, source, line):
+    module = f"sklearn_ncti.{module}"
+    (found,) = forbidden_imports(source, module)
+    assert found.startswith(f"{module}:{line} imports sklearn_ncti")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("_utils.planted", "from . import optional\nfrom .optional import import_optional"),
+        ("_ncti.planted", "from .._linalg.arrays import to_host\nfrom .. import _version"),
+        ("_cli.planted", "from .._version import __version__\nfrom .._report import report"),
+        ("_cli.__init__", "from .commands import main\nfrom ..datasets import load_zoo"),
+        ("_utils.planted", "import torch, sklearn_ncti_plugin\nfrom . import __name__"),
+    ],
+)
+def test_downward_imports_are_allowed(module, source):
+    assert forbidden_imports(source, f"sklearn_ncti.{module}") == []

@@ -1,7 +1,6 @@
-"""RankingDisplay, the pictures of a ranking."""
+"""RankingDisplay, the plots of a ranking."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -12,31 +11,36 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from .._scoring.agreement import order_agreement
 from .._scoring.scorers import check_scorers, is_ncti
 from .._utils.optional import import_optional
-from .._utils.terminal import printable
+from .labels import LabelPlacer
+from .layout import (
+    fit_rows,
+    fit_text,
+    legend_above,
+    literal,
+    max_chars,
+    shorten,
+    text_scale,
+    text_size,
+)
 from .results import RankingResults
 from .robustness import agreement, pareto
 
-# From dark to light, so that neither a grey printer nor a colour-blind reader needs the hue.
-# The numbers of fills and hatches have no common factor: twelve components all differ.
+# From dark to light, so that they differ in grey print and for colour-blind readers.
+# The numbers of fills and hatches have no common factor, so that twelve components all differ.
 _FILLS = ("#22577a", "#4fb0ae", "#f7e0a3")
 _EDGES = ("white", "white", "#8a6d1f")
 _HATCHES = ("", "..", "///", "xx")
 
-# Of classes; marks and colours have no common factor either.
+# Colours and markers of classes; their numbers have no common factor either.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#333333")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
-# Longer names are shortened in the middle: both ends tell variants of one network apart.
-_LONGEST_NAME = 48
-# Width of a letter beside the size of the text, for what must be known before it is drawn.
-_LETTER = 0.62
-
 
 class RankingDisplay:
-    """Pictures of a ranking, in the manner of scikit-learn's displays.
+    """Plots of a ranking, in the manner of scikit-learn's displays.
 
-    Use :meth:`from_ranking`, :meth:`from_selector` or :meth:`from_estimator` to make one;
-    everything that is drawn is kept as an attribute.
+    Use :meth:`from_ranking`, :meth:`from_selector` or :meth:`from_estimator` to create one.
+    All parameters are stored as attributes.
 
     Parameters
     ----------
@@ -44,43 +48,43 @@ class RankingDisplay:
         Candidates, best first.
 
     scores : ndarray of shape (n_candidates,)
-        Summed score of each; NaN for a candidate that failed.
+        Summed score of each candidate; NaN for one that failed.
 
     contributions : dict of str to ndarray of shape (n_candidates,)
-        What each component adds to the score; empty where only totals are known.
+        Weighted value of each component in the score. Empty if only the scores are known.
 
     intervals : ndarray of shape (n_candidates, 2), default=None
-        Lower and upper end of each score, where rows were resampled.
+        Lower and upper bounds of the confidence intervals of the scores.
 
     costs : ndarray of shape (n_candidates,), default=None
-        Cost of each candidate, NaN where it is not known.
+        Cost of each candidate; NaN where it is unknown.
 
     cost_name : str, default="cost"
-        What the costs are.
+        Name of the cost, for the axis label.
 
     frontier : sequence of str, default=()
-        Candidates that no other beats in both score and cost.
+        Candidates on the Pareto front of score and cost.
 
     accuracies : ndarray of shape (n_candidates,), default=None
-        Accuracy that each is known to reach, NaN where it is not known.
+        Known accuracy of each candidate, for example after fine-tuning; NaN where it is unknown.
 
     coordinates : ndarray of shape (n_samples, n_axes), default=None
-        Discriminant coordinates of rows under the first candidate.
+        Discriminant coordinates of the samples under the first candidate.
 
     labels : ndarray of shape (n_samples,), default=None
-        Classes of these rows.
+        Class labels of these samples.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Axes that were drawn on.
+        Axes of the plot.
 
     figure_ : matplotlib.figure.Figure
         Figure of the axes.
 
     See Also
     --------
-    Ranking.plot : The same in one call.
+    Ranking.plot : Create a display and draw it in one call.
 
     Examples
     --------
@@ -124,7 +128,7 @@ class RankingDisplay:
         cost: str | Mapping[str, float] | None = None,
         accuracies: Mapping[str, float] | None = None,
     ) -> Self:
-        """Display of a ranking.
+        """Create a display from a ranking.
 
         Parameters
         ----------
@@ -132,26 +136,26 @@ class RankingDisplay:
             The ranking.
 
         cost : str or dict of str to float, default=None
-            For ``kind="pareto"``: a column of its results, such as "images_per_second" or
-            "n_parameters", or the cost of each candidate by its name.
+            Costs for ``kind="pareto"``: the name of a column of the results, such as
+            "images_per_second" or "n_parameters", or the cost of each candidate by name.
 
         accuracies : dict of str to float, default=None
-            For ``kind="agreement"``: what fine-tuning gave, by name.
+            Known accuracies for ``kind="agreement"``, by name of the candidate.
 
         Returns
         -------
         display : RankingDisplay
-            Not drawn yet: call `plot`.
+            Display that is not drawn yet: call `plot`.
 
         Raises
         ------
         ValueError
-            If `cost` or `accuracies` do not fit the ranking, see :meth:`Ranking.pareto` and
+            If `cost` or `accuracies` do not match the ranking, see :meth:`Ranking.pareto` and
             :meth:`Ranking.agreement`.
         """
         results, order = ranking.results, ranking.order
         names = ranking.names
-        shown = {}
+        shown: dict[str, Any] = {}
         if ranking.resamples is not None:
             ends = [results[f"score_{end}"][order] for end in ("low", "high")]
             shown["intervals"] = np.column_stack(ends)
@@ -165,7 +169,7 @@ class RankingDisplay:
         if accuracies is not None:
             agreement(ranking, accuracies)
             shown["accuracies"] = np.array([accuracies.get(name, np.nan) for name in names])
-        # `error_score` may be any number, but nothing was measured.
+        # The score of a failed candidate is `error_score`, which may be any number.
         scores = np.where(results["error"] == "", results["score"], np.nan)
         return cls(
             names=names,
@@ -187,44 +191,44 @@ class RankingDisplay:
         cost: str | Mapping[str, float] | None = None,
         accuracies: Mapping[str, float] | None = None,
     ) -> Self:
-        """Display of the ranking of a fitted selector.
+        """Create a display from a fitted selector.
 
         Parameters
         ----------
         selector : ModelSelector
-            A fitted selector.
+            Fitted selector.
 
         X : array-like or sequence of length n_samples, default=None
-            For ``kind="geometry"``: what the selector was fitted to, or a part of it. The best
-            candidate extracts its features anew.
+            Data for ``kind="geometry"``: the data that the selector was fitted to, or a part
+            of it. The best candidate extracts its features again.
 
         y : array-like of shape (n_samples,), default=None
-            Classes of `X`.
+            Class labels of `X`.
 
         cost : str or dict of str to float, default=None
-            As for :meth:`from_ranking`.
+            See :meth:`from_ranking`.
 
         accuracies : dict of str to float, default=None
-            As for :meth:`from_ranking`.
+            See :meth:`from_ranking`.
 
         Returns
         -------
         display : RankingDisplay
-            Not drawn yet: call `plot`.
+            Display that is not drawn yet: call `plot`.
 
         Raises
         ------
         TypeError
-            If `X` is given and the scorer of the selector is no :class:`NCTIScorer`.
+            If `X` is given and the scorer of the selector is not an :class:`NCTIScorer`.
 
         ValueError
-            If only one of `X` and `y` is given, or as for :meth:`from_ranking`.
+            If only one of `X` and `y` is given, or for the reasons of :meth:`from_ranking`.
         """
         check_is_fitted(selector)
         display = cls.from_ranking(selector.ranking_, cost=cost, accuracies=accuracies)
         if (X is None) != (y is None):
             raise ValueError(
-                "X and y are given together or not at all; got only "
+                "X and y must be given together or not at all; got only "
                 f"{'X' if y is None else 'y'}. Both are needed for kind='geometry'."
             )
         if X is not None:
@@ -239,32 +243,32 @@ class RankingDisplay:
     def from_estimator(
         cls, estimator: Any, X: ArrayLike, y: ArrayLike, *, name: str | None = None
     ) -> Self:
-        """Display of one feature matrix under a fitted scorer.
+        """Create a display of one feature matrix from a fitted scorer.
 
         Parameters
         ----------
         estimator : NCTIScorer
-            A fitted scorer.
+            Fitted scorer.
 
         X : array-like of shape (n_samples, n_features)
             Features.
 
         y : array-like of shape (n_samples,)
-            Their classes.
+            Class labels of `X`.
 
         name : str, default=None
-            Name of the candidate; None for that of the class of the scorer.
+            Name of the candidate. If None, the name of the scorer's class is used.
 
         Returns
         -------
         display : RankingDisplay
-            Not drawn yet: call `plot`, with ``kind="geometry"``, or with "components" for
-            the parts of the single-model score of these rows.
+            Display that is not drawn yet: call `plot` with ``kind="geometry"``, or with
+            ``kind="components"`` for the parts of the single-model score of `X`.
 
         Raises
         ------
         TypeError
-            If `estimator` is no :class:`NCTIScorer`.
+            If `estimator` is not an :class:`NCTIScorer`.
 
         Examples
         --------
@@ -293,28 +297,34 @@ class RankingDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; None for a new figure. Text is smaller, and long names are shorter,
-            where there is little room; axes of a figure without a layout engine become smaller
-            where the text would otherwise leave their part of the figure.
+            Axes to draw on. If None, a new figure is created. On small axes, text is smaller
+            and long names are shortened. If the figure has no layout engine, the axes shrink
+            until their text is inside of their part of the figure.
 
         kind : {"components", "pareto", "agreement", "geometry"}, default="components"
-            "components" stacks what each component adds to the score, best candidate on top,
-            with a mark at the score itself and its interval where rows were resampled.
-            "pareto" draws scores against costs, and the frontier of candidates that no other
-            beats in both. "agreement" draws known accuracies against scores, with the rank
-            correlations in the title. "geometry" draws rows in the first two discriminant
-            coordinates, whose unit is the (shrunk) spread within classes, and the class
-            centers: the smaller the clouds beside the distances of the centers, the nearer
-            to collapse. Names for which there is no room are left out, the best come first.
+            Kind of plot.
+
+            - "components" stacks the weighted components of each score, best candidate on
+              top. A marker shows the score, and a line its confidence interval if there are
+              bootstrap resamples.
+            - "pareto" draws scores against costs, and the Pareto front.
+            - "agreement" draws known accuracies against scores, with the rank correlations
+              in the title.
+            - "geometry" draws samples and class means in the first two discriminant
+              coordinates. Their unit is the (shrunk) standard deviation within the classes.
+              The smaller the classes are relative to the distances of their means, the
+              closer the features are to neural collapse.
+
+            Names for which there is no room are left out; better candidates take precedence.
 
         **kwargs : dict
-            Style, passed to ``ax.barh`` for "components" and to ``ax.scatter`` for the
-            others.
+            Style options, passed to ``ax.barh`` for "components" and to ``ax.scatter`` for
+            the other kinds.
 
         Returns
         -------
         self : RankingDisplay
-            With `ax_` and `figure_`.
+            The display, with `ax_` and `figure_`.
 
         Raises
         ------
@@ -322,7 +332,7 @@ class RankingDisplay:
             If matplotlib is not installed.
 
         ValueError
-            If `kind` is unknown, or the display was made without what it shows.
+            If `kind` is unknown, or if the display lacks the data for it.
         """
         kinds = {
             "components": self._plot_components,
@@ -338,45 +348,60 @@ class RankingDisplay:
             "geometry": (self.coordinates, "from_estimator(scorer, X, y)"),
         }.get(kind, (self.names, ""))
         if needed is None:
-            raise ValueError(f"kind={kind!r} needs more than scores: make it with {how}.")
+            raise ValueError(f"kind={kind!r} needs more than scores: create it with {how}.")
         import_optional("matplotlib", extra="plot")
         if ax is None:
             pyplot = import_optional("matplotlib.pyplot", extra="plot")
             _, ax = pyplot.subplots(figsize=self._size(kind), layout="constrained")
         kinds[kind](ax, kwargs)
-        _fit_text(ax)
+        fit_text(ax)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
 
     def _draw_alone(self, kind: str) -> Any:
-        """Draw on a figure that is in no window, and return it."""
-        # Not pyplot, which would keep the figure and look for a screen.
+        """Draw on a new figure that has no window, and return the figure."""
+        # pyplot would keep a reference to the figure and search for a display.
         figure = import_optional("matplotlib.figure", extra="plot").Figure(
             figsize=self._size(kind), layout="constrained"
         )
         return self.plot(figure.subplots(), kind=kind).figure_
 
     def _size(self, kind: str) -> tuple[float, float]:
-        """Width and height of a new figure, in inches."""
-        if kind == "geometry":
+        """Return the width and height of a new figure, in inches."""
+        if kind == "geometry" and self.coordinates is not None:
             return 7.0, 6.5 if self.coordinates.shape[1] > 1 else 3.5
         n = len(self.names)
         if kind == "components":
-            longest = max(len(_shortened(name)) for name in self.names)
+            longest = max(len(shorten(name)) for name in self.names)
             return 5.5 + 0.075 * longest, 1.3 + 0.32 * n
         return 8.0, 4.6 + 0.1 * n
 
     def _plot_components(self, ax, kwargs):
-        patches = import_optional("matplotlib.patches", extra="plot")
         rows = np.arange(len(self.names))
-        # Otherwise bars, and the marks at their ends, touch the frame.
+        # With sticky edges, bars and the markers at their ends would touch the frame.
         ax.use_sticky_edges = False
-        # Components below zero (vc under "minmax") stack to the left of zero on their own.
-        left = {True: np.zeros(len(rows)), False: np.zeros(len(rows))}
+        self._stack_bars(ax, rows, kwargs)
+        self._draw_intervals(ax, "x", rows)
+        mark = {"color": "white", "markeredgecolor": "black", "markersize": 6 * text_scale(ax)}
+        ax.plot(self.scores, rows, "D", label="score", clip_on=False, **mark)
+        for row in rows[np.isnan(self.scores)]:
+            ax.text(0, row, " failed", va="center", style="italic", color="0.35")
+        ax.axvline(0.0, color="black", linewidth=0.8)
+        size, longest = fit_rows(ax, len(rows))
+        names = [shorten(name, longest) for name in self.names]
+        ax.set_yticks(rows, labels=names, fontsize=size)
+        # Not `invert_yaxis`, which would undo itself when the same axes are drawn on again.
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xlabel("score (larger is better)")
+        legend_above(ax, len(self.contributions) + 1)
+
+    def _stack_bars(self, ax, rows, kwargs):
+        patches = import_optional("matplotlib.patches", extra="plot")
+        # Components below zero (vc under "minmax") form a stack of their own, left of zero.
+        below, above = np.zeros(len(rows)), np.zeros(len(rows))
         for i, (name, values) in enumerate(self.contributions.items()):
             values = np.nan_to_num(values)
-            bars = np.where(values < 0, left[True], left[False])
             fill = {
                 "height": 0.7,
                 "facecolor": _FILLS[i % len(_FILLS)],
@@ -385,59 +410,30 @@ class RankingDisplay:
                 "linewidth": 0.5,
             }
             style = _styled(fill, kwargs, patches.Rectangle)
-            ax.barh(rows, values, left=bars, label=_literal(name), **style)
-            left[True] += np.minimum(values, 0)
-            left[False] += np.maximum(values, 0)
-        self._draw_intervals(ax, "x", rows)
-        mark = {"color": "white", "markeredgecolor": "black", "markersize": 6 * _scale(ax)}
-        ax.plot(self.scores, rows, "D", label="score", clip_on=False, **mark)
-        for row in rows[np.isnan(self.scores)]:
-            ax.text(0, row, " failed", va="center", style="italic", color="0.35")
-        ax.axvline(0.0, color="black", linewidth=0.8)
-        # Half of the room is for the bars; above and below them are a legend and an axis.
-        size = _text_size(ax)
-        pixel = ax.figure.dpi / 72
-        room, frame = _room(ax), ax.get_window_extent()
-        width, height = room.width, room.height - 6 * size * pixel
-        if ax.figure.get_layout_engine() is None:
-            width, height = frame.x1 - room.x0, min(height, frame.height)
-        size = min(size, max(height / pixel / (1.4 * len(rows)), 3.0))
-        longest = int(width / 2 / (_LETTER * size * pixel))
-        names = [_shortened(name, longest) for name in self.names]
-        ax.set_yticks(rows, labels=names, fontsize=size)
-        # Set, not turned round: on axes that are drawn on again it must not turn back.
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        ax.set_xlabel("score (larger is better)")
-        _legend_above(ax, len(self.contributions) + 1)
+            left = np.where(values < 0, below, above)
+            ax.barh(rows, values, left=left, label=literal(name), **style)
+            below += np.minimum(values, 0)
+            above += np.maximum(values, 0)
 
     def _plot_pareto(self, ax, kwargs):
         faster = self.cost_name == "images_per_second"
         shown = np.isfinite(self.scores) & np.isfinite(self.costs)
         ahead = shown & np.isin(self.names, list(self.frontier))
-        # The best score that can be had within a budget stays until the next candidate.
-        edge = np.flatnonzero(ahead)[np.argsort(self.costs[ahead], kind="stable")]
-        x, y = np.repeat(self.costs[edge], 2), np.repeat(self.scores[edge], 2)
-        x, y = (x[:-1], y[1:]) if faster else (x[1:], y[:-1])
-        ax.plot(x, y, color="0.45", linewidth=1.2, linestyle="--", zorder=1)
+        _draw_front(ax, self.costs[ahead], self.scores[ahead], more_is_better=faster)
         self._draw_intervals(ax, "y", self.costs)
         for which, label, fill in (
-            (shown & ~ahead, "beaten in both by another", "white"),
-            (ahead, "frontier: beaten by none", _FILLS[0]),
+            (shown & ~ahead, "dominated", "white"),
+            (ahead, "Pareto front", _FILLS[0]),
         ):
             x, y = self.costs[which], self.scores[which]
             self._scatter(ax, x, y, kwargs, facecolor=fill, label=label)
-        costs = self.costs[shown]
-        if costs.min() > 0 and costs.max() > 10 * costs.min():
-            ax.set_xscale("log")
-        elif costs.max() >= 1e6:
-            ticker = import_optional("matplotlib.ticker", extra="plot")
-            ax.xaxis.set_major_formatter(ticker.EngFormatter())
-        name = _literal(self.cost_name.removeprefix("n_").replace("_", " "))
+        _scale_costs(ax, self.costs[shown])
+        name = literal(self.cost_name.removeprefix("n_").replace("_", " "))
         better = "more is better" if faster else "less is better"
         ax.set_xlabel(f"{name} ({better}){self._left_out(ax, shown)}")
         ax.set_ylabel("score (larger is better)")
-        _legend_above(ax, 1 if _scale(ax) < 1 else 2)
-        self._name(ax, self.costs, self.scores, shown)
+        legend_above(ax, 1 if text_scale(ax) < 1 else 2)
+        self._draw_names(ax, self.costs, self.scores, shown)
 
     def _plot_agreement(self, ax, kwargs):
         shown = np.isfinite(self.scores) & np.isfinite(self.accuracies)
@@ -448,63 +444,61 @@ class RankingDisplay:
             f"weighted Kendall tau {taus['weighted_kendall_tau']:.2f},",
             f"Kendall tau {taus['kendall_tau']:.2f}, {shown.sum()} models",
         )
-        ax.set_title(("\n" if _scale(ax) < 1 else " ").join(parts))
+        ax.set_title(("\n" if text_scale(ax) < 1 else " ").join(parts))
         ax.set_xlabel(f"score (larger is better){self._left_out(ax, shown)}")
         ax.set_ylabel("known accuracy")
-        self._name(ax, self.scores, self.accuracies, shown)
+        self._draw_names(ax, self.scores, self.accuracies, shown)
 
     def _plot_geometry(self, ax, kwargs):
         classes, codes = np.unique(self.labels, return_inverse=True)
         first = self.coordinates[:, 0]
         flat = self.coordinates.shape[1] == 1
+        centers = np.column_stack([_class_means(first, codes), np.arange(float(len(classes)))])
         if flat:
-            # Two classes have one axis: the other only keeps rows from covering each other.
+            # Two classes have one axis; the other one only spreads the samples.
             second = codes + 0.6 * (np.arange(len(codes)) * 0.618034 % 1 - 0.5)
-            centers = np.arange(len(classes), dtype=float)
         else:
             second = self.coordinates[:, 1]
-            centers = np.array([second[codes == c].mean() for c in range(len(classes))])
-        centers = np.column_stack(
-            [[first[codes == c].mean() for c in range(len(classes))], centers]
-        )
+            centers[:, 1] = _class_means(second, codes)
         for c, name in enumerate(classes):
             style = {
                 "marker": _MARKERS[c % len(_MARKERS)],
                 "facecolor": _COLORS[c % len(_COLORS)],
-                "s": 14 * _scale(ax) ** 2,
+                "s": 14 * text_scale(ax) ** 2,
                 "linewidth": 0.3,
                 "edgecolor": "white",
+                "label": literal(name),
             }
             rows = codes == c
-            self._scatter(ax, first[rows], second[rows], kwargs, label=_literal(name), **style)
-        mark = {"color": "white", "markeredgecolor": "black", "markersize": 8 * _scale(ax)}
+            self._scatter(ax, first[rows], second[rows], kwargs, **style)
+        mark = {"color": "white", "markeredgecolor": "black", "markersize": 8 * text_scale(ax)}
         ax.plot(*centers.T, "o", zorder=4, **mark)
-        ax.set_title(_shortened(self.names[0], _letters(ax)))
+        ax.set_title(shorten(self.names[0], max_chars(ax)))
         ax.set_xlabel("first discriminant coordinate")
         if flat:
-            names = [_shortened(str(name), _letters(ax) // 2) for name in classes]
-            ax.set_yticks(centers[:, 1], labels=names, fontsize=_text_size(ax))
+            names = [shorten(str(name), max_chars(ax) // 2) for name in classes]
+            ax.set_yticks(centers[:, 1], labels=names, fontsize=text_size(ax))
         else:
             ax.set_ylabel("second discriminant coordinate")
-            # The limits of axes that share theirs with others cannot follow the aspect.
+            # The limits of shared axes cannot be adapted to the aspect ratio.
             shared = len(ax.get_shared_x_axes().get_siblings(ax)) > 1
             ax.set_aspect("equal", adjustable="box" if shared else "datalim")
-            _Names(ax, centers, [str(name) for name in classes], halo=True)
+            LabelPlacer(ax, centers, [str(name) for name in classes], halo=True)
 
     def _scatter(self, ax, x, y, kwargs, **style):
         collections = import_optional("matplotlib.collections", extra="plot")
         default = {"facecolor": _FILLS[0], "edgecolor": "black", "linewidth": 0.8}
-        default |= {"s": 42 * _scale(ax) ** 2, "zorder": 3} | style
+        default |= {"s": 42 * text_scale(ax) ** 2, "zorder": 3} | style
         ax.scatter(x, y, **_styled(default, kwargs, collections.PathCollection))
 
     def _draw_intervals(self, ax, along, across):
-        """Draw the intervals of the scores, which run along "x" or "y"."""
+        """Draw the confidence intervals of the scores along "x" or "y"."""
         if self.intervals is None:
             return
         shown = np.isfinite(self.scores) & np.isfinite(across)
         effects = import_optional("matplotlib.patheffects", extra="plot")
         style = {"color": "black", "linewidth": 1.2, "markersize": 6, "zorder": 2}
-        # Black on a dark bar is seen by its rim.
+        # A white rim makes black lines visible on dark bars.
         style["path_effects"] = [effects.withStroke(linewidth=3.0, foreground="white")]
         ends, across = self.intervals[shown].T, np.tile(across[shown], (2, 1))
         if along == "x":
@@ -516,13 +510,34 @@ class RankingDisplay:
         names = np.array(self.names, dtype=object)[~shown]
         if not names.size:
             return ""
-        lines = [_shortened(name, _letters(ax)) for name in names[:2]]
+        lines = [shorten(name, max_chars(ax)) for name in names[:2]]
         more = [f"and {len(names) - 2} more"] if len(names) > 2 else []
-        return "\nnot shown, for want of a value:\n" + ",\n".join(lines + more)
+        return "\nnot shown (value missing):\n" + ",\n".join(lines + more)
 
-    def _name(self, ax, x, y, shown):
+    def _draw_names(self, ax, x, y, shown):
         names = [name for name, is_shown in zip(self.names, shown, strict=True) if is_shown]
-        _Names(ax, np.column_stack([x, y])[shown], names)
+        LabelPlacer(ax, np.column_stack([x, y])[shown], names)
+
+
+def _class_means(values, codes):
+    return np.array([values[codes == c].mean() for c in range(codes.max() + 1)])
+
+
+def _draw_front(ax, costs, scores, *, more_is_better):
+    """Draw the Pareto front as a step line."""
+    order = np.argsort(costs, kind="stable")
+    x, y = np.repeat(costs[order], 2), np.repeat(scores[order], 2)
+    # The best score within a budget is constant until the next candidate of the front.
+    x, y = (x[:-1], y[1:]) if more_is_better else (x[1:], y[:-1])
+    ax.plot(x, y, color="0.45", linewidth=1.2, linestyle="--", zorder=1)
+
+
+def _scale_costs(ax, costs):
+    if costs.min() > 0 and costs.max() > 10 * costs.min():
+        ax.set_xscale("log")
+    elif costs.max() >= 1e6:
+        ticker = import_optional("matplotlib.ticker", extra="plot")
+        ax.xaxis.set_major_formatter(ticker.EngFormatter())
 
 
 def _check_scorer(scorer) -> None:
@@ -533,242 +548,10 @@ def _check_scorer(scorer) -> None:
         )
 
 
-def _shortened(name: str, longest: int = _LONGEST_NAME) -> str:
-    longest = min(max(longest, 6), _LONGEST_NAME)
-    name = printable(name)
-    if len(name) > longest:
-        head = longest // 3
-        name = f"{name[:head]}…{name[head + 1 - longest :]}"
-    return _literal(name)
-
-
-def _literal(name: str) -> str:
-    """Return a name such that Matplotlib shows it as it is and takes no part for a formula."""
-    parsed = import_optional("matplotlib", extra="plot").rcParams["text.parse_math"]
-    return printable(name).replace("$", r"\$" if parsed else "$")
-
-
 def _styled(default, kwargs, artist) -> dict[str, Any]:
-    """Return the style of an artist; what the caller gives, under any alias, wins."""
+    """Return the style of an artist; options of the caller, under any alias, take precedence."""
     cbook = import_optional("matplotlib.cbook", extra="plot")
     given = cbook.normalize_kwargs(kwargs, artist)
     if "color" in given or "c" in given:
         default = {k: v for k, v in default.items() if k not in ("facecolor", "edgecolor")}
     return default | given
-
-
-def _room(ax):
-    """Part of the figure that is for these axes, up to halfway to their neighbours, in pixels."""
-    whole = ax.figure.bbox.frozen()
-    spec = ax.get_subplotspec()
-    if spec is None:
-        return whole
-    x0, y0, x1, y1 = 0.0, 0.0, 1.0, 1.0
-    # A grid within a grid has the place that the outer one gives it.
-    for level in (spec.get_topmost_subplotspec(), spec):
-        grid, rows, columns = level.get_gridspec(), level.rowspan, level.colspan
-        bottoms, tops, lefts, rights = grid.get_grid_positions(ax.figure)
-        if columns.start > 0:
-            x0 = (rights[columns.start - 1] + lefts[columns.start]) / 2
-        if columns.stop < grid.ncols:
-            x1 = (rights[columns.stop - 1] + lefts[columns.stop]) / 2
-        if rows.start > 0:
-            y1 = (bottoms[rows.start - 1] + tops[rows.start]) / 2
-        if rows.stop < grid.nrows:
-            y0 = (bottoms[rows.stop - 1] + tops[rows.stop]) / 2
-    corners = whole.min + whole.size * [[x0, y0], [x1, y1]]
-    return import_optional("matplotlib.transforms", extra="plot").Bbox(corners)
-
-
-def _scale(ax) -> float:
-    """Size of text and marks beside the usual: less than 1 where there is little room."""
-    return float(np.clip(_room(ax).width / (5 * ax.figure.dpi), 0.6, 1.0))
-
-
-def _text_size(ax) -> float:
-    return _scale(ax) * import_optional("matplotlib", extra="plot").rcParams["font.size"]
-
-
-def _letters(ax) -> int:
-    """How many letters a line below or above the axes may have."""
-    return int(0.6 * _room(ax).width * 72 / ax.figure.dpi / (_LETTER * _text_size(ax)))
-
-
-def _legend_above(ax, ncols):
-    # So that bars and points have the whole width; there may be names to the left of the axes.
-    where = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": ncols}
-    space = {"columnspacing": 1.2, "handletextpad": 0.5, "borderaxespad": 0.2}
-    ax.legend(**where, **space, frameon=False, fontsize=_text_size(ax))
-
-
-def _fit_text(ax):
-    """Make text smaller where there is little room, and axes where it leaves their part."""
-    if _scale(ax) < 1:
-        size = _text_size(ax)
-        ax.tick_params(axis="x", labelsize=size)
-        # Where there is no label, there are names, which have their own size.
-        if ax.get_ylabel():
-            ax.tick_params(axis="y", labelsize=size)
-        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
-            text.set_size(size)
-    if ax.figure.get_layout_engine() is not None:
-        return
-    # At another resolution text may be wider by a little.
-    room = _room(ax).expanded(0.97, 0.97)
-    for _ in range(3):
-        frame, outside = ax.get_window_extent(), ax.get_tightbbox()
-        low = np.maximum(frame.min, room.min + frame.min - outside.min)
-        high = np.minimum(frame.max, room.max + frame.max - outside.max)
-        if np.all(low <= frame.min) and np.all(high >= frame.max):
-            return
-        # Where hardly anything would be left, nothing is gained.
-        if np.any(high - low < 0.2 * room.size):
-            return
-        corners = ax.figure.transSubfigure.inverted().transform([low, high])
-        ax.set_position(type(room)(corners))
-        # Who sets a position takes the axes out of layouts and of tight pictures.
-        ax.set_in_layout(True)
-
-
-class _Names:
-    """Writes every name where it covers no other name and no point, as near as that goes.
-
-    Places are measured in pixels, and a layout may move or scale the axes until they are drawn.
-    So an instance is also what Matplotlib asks, each time the first name is drawn, for the
-    origin of its position; it then finds the places of all.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        The axes.
-
-    points : ndarray of shape (n_names, 2)
-        What is named, in data coordinates, in the order in which places are given out.
-
-    names : list of str
-        The names.
-
-    halo : bool, default=False
-        Whether rows may lie below the names, which then get a white rim.
-    """
-
-    def __init__(self, ax, points, names, *, halo=False):
-        effects = import_optional("matplotlib.patheffects", extra="plot")
-        rim = [effects.withStroke(linewidth=2.5, foreground="white")] if halo else []
-        ax.margins(0.08)
-        self.ax, self.points, self.names = ax, points, names
-        self.notes = []
-        for point, name in zip(points, names, strict=True):
-            note = ax.annotate(
-                _literal(name),
-                xy=point,
-                xytext=(0, 0),
-                textcoords=self if not self.notes else "offset points",
-                va="bottom",
-                fontweight="bold" if halo else "normal",
-                path_effects=rim,
-                zorder=5,
-                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkB": 3},
-            )
-            # They stay within the frame, and are nothing that a layout has to mind.
-            note.set_in_layout(False)
-            self.notes.append(note)
-        self.key = None
-
-    def __call__(self, renderer):
-        """Return what the first name is an offset from, in points, to pixels."""
-        transforms = import_optional("matplotlib.transforms", extra="plot")
-        pixel = self.ax.figure.dpi / 72
-        anchors = self.ax.transData.transform(self.points)
-        key = (*self.ax.get_window_extent().extents, pixel, *anchors.ravel())
-        if key != self.key:
-            self.key = key
-            usual = 0.8 * _text_size(self.ax)
-            # Smaller until there is room for all; who finds none at last is left out.
-            if not any(self._place(renderer, anchors, pixel, usual * s) for s in (1.0, 0.85)):
-                self._place(renderer, anchors, pixel, usual * 0.7)
-        return transforms.Affine2D().scale(pixel).translate(*anchors[0])
-
-    def _place(self, renderer, anchors, pixel, size) -> bool:
-        """Find places for names of a size, and return whether there is one for each."""
-        text = import_optional("matplotlib.text", extra="plot").Text
-        frame = self.ax.get_window_extent()
-        reach = 5 * pixel
-        longest = int(0.9 * frame.width / (_LETTER * size * pixel))
-        points = np.concatenate([anchors - reach, anchors + reach], axis=1)
-        spots = _along_lines(self.ax, 3 * pixel)
-        written, leaders = np.empty((0, 4)), np.empty((0, 4))
-        lines = np.concatenate([spots - pixel, spots + pixel], axis=1)
-        complete = True
-        for i, (note, name) in enumerate(zip(self.notes, self.names, strict=True)):
-            # Nothing that is hidden has an extent.
-            note.set_visible(True)
-            note.set_size(size)
-            note.set_text(_shortened(name, longest))
-            box = text.get_window_extent(note, renderer)
-            extent = np.array([box.width, box.height])
-            low = _corners(anchors[i], extent, frame, reach)
-            gap = np.maximum(np.maximum(low - anchors[i], anchors[i] - low - extent), 0)
-            distance = np.hypot(*gap.T).round(1)
-            covered = _overlaps(low, low + extent, [points, written, leaders, lines])
-            # The nearest place that is free, if possible one from which no line goes across
-            # another name.
-            places = np.lexsort([distance, covered])
-            places = places[: max((covered == 0).sum(), 1)]
-            for best in [*places, places[0]]:
-                leader = np.empty((0, 2))
-                if distance[best] > 1.5 * reach:
-                    leader = _between(low[best], low[best] + extent, anchors[i], 3 * pixel)
-                if not _overlaps(leader, leader, [np.delete(points, i, axis=0), written]).any():
-                    break
-            # Matplotlib asks only for the place of the first if it is to be seen.
-            note.set_visible(i == 0 or not covered[best])
-            complete = complete and not covered[best]
-            if not note.get_visible():
-                continue
-            written = np.append(written, [[*low[best], *(low[best] + extent)]], axis=0)
-            rim = np.concatenate([leader - pixel, leader + pixel], axis=1)
-            leaders = np.append(leaders, rim, axis=0)
-            note.set_position((low[best] - anchors[i]) / pixel)
-            note.arrow_patch.set_visible(len(leader) > 0)
-        return complete
-
-
-def _overlaps(low, high, boxes) -> np.ndarray:
-    """How many of some boxes each of others overlaps, all in rows of x0, y0, x1, y1."""
-    boxes = np.concatenate(boxes)
-    apart = (low[:, None] >= boxes[None, :, 2:]) | (high[:, None] <= boxes[None, :, :2])
-    return (~apart.any(axis=2)).sum(axis=1)
-
-
-def _between(low, high, point, step) -> np.ndarray:
-    """Spots on the way from a box to a point, not farther apart than `step`."""
-    start = np.clip(point, low, high)
-    n = 2 + int(np.hypot(*(point - start)) / step)
-    return np.linspace(start, point, n)[1:]
-
-
-def _along_lines(ax, step) -> np.ndarray:
-    """Spots on all lines of the axes, in pixels, not farther apart than `step`."""
-    spots = [np.empty((0, 2))]
-    for line in ax.lines:
-        ends = line.get_transform().transform(line.get_xydata())
-        if line.get_linestyle() != "None":
-            for start, end in pairwise(ends):
-                n = 2 + int(np.hypot(*(end - start)) / step)
-                spots.append(np.linspace(start, end, n))
-    return np.concatenate(spots)
-
-
-def _corners(anchor, size, frame, reach) -> np.ndarray:
-    """Lower left corners of the places for a text of this size, in the order of preference."""
-    right, left = anchor[0] + reach, anchor[0] - reach - size[0]
-    above, below = anchor[1] + reach, anchor[1] - reach - size[1]
-    middle = anchor - size / 2
-    beside = [[right, middle[1]], [left, middle[1]], [middle[0], above], [middle[0], below]]
-    steps = np.arange(-24, 25)
-    far = np.stack(np.meshgrid(steps * size[1], steps * size[1] / 2), axis=-1).reshape(-1, 2)
-    far = far * [1.5, 1.0]
-    corners = np.concatenate([beside, *(corner + far for corner in beside[:2])])
-    inside = (corners >= frame.min) & (corners + size <= frame.max)
-    return corners[inside.all(axis=1)] if inside.all(axis=1).any() else corners[:1]

@@ -1,4 +1,4 @@
-"""The functions that make GridSearchCV rank as a Ranking does."""
+"""Scoring and refit functions with which GridSearchCV ranks candidates as a Ranking does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,36 +11,35 @@ from .._scoring.normalization import NORMALIZATIONS, check_weights, summed
 
 
 def ncti_scoring(estimator: Any, X: Any, y: ArrayLike) -> dict[str, float]:
-    """Components of a fitted pipeline that ends in NCTIScorer, for ``GridSearchCV``.
+    """Return the components of a fitted pipeline that ends in an NCTIScorer.
 
-    To be given as ``scoring``, together with ``refit=ncti_refit``. The features are computed
-    once for all components.
+    Pass this function to ``GridSearchCV`` as ``scoring``, together with ``refit=ncti_refit``.
+    The features are computed once for all components.
 
     Parameters
     ----------
     estimator : Pipeline or NCTIScorer
-        A fitted pipeline whose last step is an :class:`NCTIScorer`, or that step alone.
+        Fitted pipeline whose last step is an :class:`NCTIScorer`, or the scorer alone.
 
     X : array-like
-        Rows to score, as the first step of the pipeline takes them.
+        Samples to score, in the form that the first step of the pipeline expects.
 
     y : array-like of shape (n_samples,)
-        Their classes.
+        Class labels of `X`.
 
     Returns
     -------
     components : dict of str to float
-        "seli", "ncc" and "vc", and "score", the score that needs no other candidate. Larger
-        is better for each.
+        "seli", "ncc", "vc", and "score", the single-model score. Larger is better for all.
 
     Raises
     ------
     TypeError
-        If the last step is no NCTIScorer.
+        If the last step is not an NCTIScorer.
 
     See Also
     --------
-    ncti_refit : Picks the candidate with the largest summed normalised score.
+    ncti_refit : Select the candidate with the largest sum of normalised components.
 
     Examples
     --------
@@ -78,32 +77,34 @@ def ncti_refit(
     normalization: str = "minmax",
     weights: Mapping[str, float] | None = None,
 ) -> int:
-    """Index of the candidate with the largest summed normalised score, for ``GridSearchCV``.
+    """Return the index of the candidate with the largest sum of normalised components.
 
-    To be given as ``refit``, together with ``scoring=ncti_scoring``. The mean of each
-    component over the splits is normalised over the candidates, and the sum decides.
+    Pass this function to ``GridSearchCV`` as ``refit``, together with ``scoring=ncti_scoring``.
+    Each component is averaged over the splits and normalised over the candidates; the best
+    candidate has the largest sum of these.
 
     Parameters
     ----------
     cv_results : dict of str to array-like of shape (n_candidates,)
-        The ``cv_results_`` of a search that was scored with :func:`ncti_scoring`.
+        Attribute ``cv_results_`` of a search with ``scoring=ncti_scoring``.
 
     normalization : {"minmax", "zscore", "rank"}, default="minmax"
-        As in :func:`rank_features`; change it with :func:`functools.partial`. The sum of
-        the absolute parts needs no callable: it is ``refit="score"``.
+        Normalisation, see :func:`rank_features`. To change it, pass a
+        :func:`functools.partial` of this function as ``refit``. For the sum of absolute
+        components, use ``refit="score"`` instead of this function.
 
     weights : dict of str to float, default=None
-        As in :func:`rank_features`.
+        Weights of the components, see :func:`rank_features`.
 
     Returns
     -------
     best_index : int
-        Position of the best candidate. One whose fit or score failed is never the best.
+        Index of the best candidate. Candidates whose fit or score failed are ignored.
 
     Raises
     ------
     ValueError
-        If the results were not scored with :func:`ncti_scoring`, or all candidates failed.
+        If the search did not use ``scoring=ncti_scoring``, or if all candidates failed.
     """
     allowed = tuple(name for name in NORMALIZATIONS if name != "absolute")
     if normalization not in allowed:

@@ -22,6 +22,7 @@ from .._scoring.normalization import (
 from .._scoring.scorers import check_scorers, component_names
 from .._scoring.scoring import score_all
 from .._utils.components import Components
+from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
 from .ranking import Ranking
 from .results import ranks
@@ -64,9 +65,9 @@ def rank_features(
     scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
         What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, such as
         those of ``sklearn_ncti.companions``, or any classifier, which is scored by
-        cross-validation over up to 5 stratified folds. It is cloned for every candidate. None
-        for ``NCTIScorer()``. The first of a list ranks; the others are shown beside it, and
-        where one of them fails, its value is missing.
+        cross-validation over up to 5 stratified folds. It is cloned for every candidate. If
+        None, ``NCTIScorer()``. The first of a list ranks; the additional scorers become columns
+        of the results. The value of one that fails is missing.
 
     n_resamples : int, default=0
         Number of stratified bootstrap resamples, shared by all candidates, at most 100,000.
@@ -79,9 +80,8 @@ def rank_features(
         Controls the bootstrap resampling. Pass an int for reproducible output across calls.
 
     baseline : dict of str to float, default=None
-        A number by the name of the candidate, larger is better, that is shown beside the
-        scores: for example published ImageNet accuracies. Names that are not candidates are
-        ignored.
+        Number of each candidate by its name, larger is better, to compare the scores with: for
+        example published ImageNet accuracies. Names that are not candidates are ignored.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def _texts(texts: Iterable[str]) -> np.ndarray:
 
 
 def _facts_columns(candidates: Sequence[CandidateResult]) -> dict[str, np.ndarray]:
-    """Columns of what is known of the candidates besides their components."""
+    """Columns of the candidates' facts."""
     facts = [candidate.facts for candidate in candidates]
     return {
         "n_features": np.array([candidate.n_features for candidate in candidates]),
@@ -303,7 +303,7 @@ def _report_constant(constant: list[str], n_scored: int) -> None:
             f"{EQUAL_SHARE:g} of their size, which is rounding) and add 0 to each of them; the "
             "order rests on the others.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=find_stack_level(),
         )
 
 
@@ -324,7 +324,7 @@ def _report_failures(candidates: Sequence[CandidateResult]) -> None:
         f"{len(failed)} of {len(candidates)} candidates failed and are ranked last; the others "
         f"are ranked.\n{details}",
         FitFailedWarning,
-        stacklevel=4,
+        stacklevel=find_stack_level(),
     )
 
 
@@ -342,7 +342,7 @@ def _report_missing(columns: Mapping[str, np.ndarray], additional: Iterable[str]
     ]
     if parts:
         warnings.warn(
-            f"Some values of the scorers beside the first are missing: {'; '.join(parts)}",
+            f"Some values of additional scorers are missing: {'; '.join(parts)}",
             FitFailedWarning,
-            stacklevel=4,
+            stacklevel=find_stack_level(),
         )

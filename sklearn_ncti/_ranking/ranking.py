@@ -38,7 +38,7 @@ class Ranking(RankingResults):
         Score of each candidate in every resample of the rows.
 
     scorers : sequence of str, default=()
-        Columns of `results` that are scores as well, and are shown beside the first.
+        Columns of `results` that hold the values of additional scorers.
 
     notes : sequence of str, default=()
         What a reader of the ranking must know, shown below the table and in the report.
@@ -59,7 +59,7 @@ class Ranking(RankingResults):
         Score of each candidate in every resample of the rows, candidates in the order given.
 
     scorers : list of str
-        Scores that are shown beside the first, as columns of `results`.
+        Columns of `results` that hold the values of additional scorers.
 
     notes : list of str
         What a reader of the ranking must know, for example that the rows are few.
@@ -136,7 +136,7 @@ class Ranking(RankingResults):
         return robustness.agreement(self, accuracies)
 
     def leave_one_out(self) -> dict[str, np.ndarray]:
-        """Rank the others without each candidate in turn.
+        """Rank the pool without each candidate in turn (leave-one-out).
 
         Where components are normalised over the pool of candidates, one that is far from
         first can decide which one is.
@@ -145,7 +145,7 @@ class Ranking(RankingResults):
         -------
         without : dict of str to ndarray of shape (n_candidates,)
             One entry for each candidate that has a score, best first: ``left_out``; the
-            ``names`` of the others in their order without it; the ``best`` of them;
+            ``names`` of the remaining candidates in their new order; the ``best`` of them;
             ``best_before``, the first of them in the whole ranking; ``best_changes``, whether
             another now has the larger score; and ``order_changes``, whether any two of them
             have changed places.
@@ -233,7 +233,7 @@ class Ranking(RankingResults):
         return robustness.scorer_agreement(self)
 
     def pareto(self, cost: str | Mapping[str, float] = "images_per_second") -> list[str]:
-        """Name the candidates that no other beats in both score and cost.
+        """Return the candidates on the Pareto front of score and cost.
 
         Parameters
         ----------

@@ -39,7 +39,7 @@ def agreement(results: RankingResults, accuracies: Mapping[str, float]) -> dict[
 
 
 def leave_one_out(results: RankingResults) -> dict[str, np.ndarray]:
-    """Rankings of the others without each candidate, see `Ranking.leave_one_out`."""
+    """Rankings of the pool without each candidate, see `Ranking.leave_one_out`."""
     columns = results.results
     scored = [i for i in results.order if not columns["error"][i]]
     models, score = columns["model"][scored], merge_equal(columns["score"][scored])
@@ -77,8 +77,8 @@ def ablation(results: RankingResults) -> dict[str, np.ndarray]:
     rows = []
     for size in range(1, len(used) + 1):
         for subset in combinations(used, size):
-            kept = {name: results.weights[name] for name in subset}
-            total = _rescored(results, scored, kept)
+            own_weights = {name: results.weights[name] for name in subset}
+            total = _rescored(results, scored, own_weights)
             names = [str(name) for name in models[np.argsort(-total, kind="stable")]]
             rows.append(
                 {

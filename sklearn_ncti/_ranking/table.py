@@ -220,7 +220,7 @@ def _span(low, high) -> str:
 
 
 def _pool_notes(ranking) -> list[str]:
-    """Say what the order owes to single candidates, and to the scale of features."""
+    """Return notes on how the order depends on single candidates and on feature scale."""
     if not ranking.weights or ranking.normalization == "absolute":
         return []
     notes = []

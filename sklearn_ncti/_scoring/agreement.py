@@ -1,4 +1,4 @@
-"""How far two orders of the same candidates agree."""
+"""Rank correlations of two scores of the same candidates, and the regret of a ranking."""
 
 import numpy as np
 
@@ -6,20 +6,20 @@ from .normalization import merge_equal
 
 
 def order_agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """Agreement of two scores of the same candidates.
+    """Return rank correlations of two scores of the same candidates.
 
     Parameters
     ----------
     a, b : ndarray of shape (n_candidates,)
-        Larger is better in both.
+        Scores; larger is better in both.
 
     Returns
     -------
     agreement : dict of str to float
-        ``weighted_kendall_tau`` (hyperbolic weights: the top counts most), ``kendall_tau``
-        and ``spearman_rho``, in [-1, 1]; NaN where one of the two does not vary.
+        ``weighted_kendall_tau`` (with hyperbolic weights, which emphasise the top ranks),
+        ``kendall_tau`` and ``spearman_rho``, in [-1, 1]. All are NaN if `a` or `b` is constant.
     """
-    # Here, not above: scipy.stats takes longer to import than the whole package.
+    # Imported late: scipy.stats takes longer to import than the whole package.
     from scipy.stats import kendalltau, spearmanr, weightedtau
 
     a, b = merge_equal(a), merge_equal(b)
@@ -32,23 +32,23 @@ def order_agreement(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 def regret(score: np.ndarray, accuracy: np.ndarray, n_tried: int) -> float:
-    """Accuracy that is lost by fine-tuning only the `n_tried` best by score.
+    """Return the accuracy that is lost by fine-tuning only the `n_tried` best by score.
 
     Parameters
     ----------
     score : ndarray of shape (n_candidates,)
-        Larger is better.
+        Scores; larger is better.
 
     accuracy : ndarray of shape (n_candidates,)
-        What fine-tuning gives.
+        Accuracy of each candidate after fine-tuning.
 
     n_tried : int
-        How many are fine-tuned.
+        Number of candidates that are fine-tuned.
 
     Returns
     -------
     regret : float
-        Best accuracy of all, less the best of those that are tried.
+        Best accuracy of all candidates minus the best accuracy of those that are tried.
     """
     tried = np.argsort(-score, kind="stable")[:n_tried]
     return float(accuracy.max() - accuracy[tried].max())

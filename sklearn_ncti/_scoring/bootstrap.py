@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._utils.resampling import Draws
+from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels
 from .normalization import EQUAL_SHARE, merge_equal, summed
 from .scorers import is_cross_validated
@@ -49,7 +50,7 @@ class Resampling:
 def check_resampling(
     n_resamples: int, random_state: Any, scorer: Any, labels: np.ndarray
 ) -> Resampling | None:
-    """Return the resampling that was asked for, None for none.
+    """Check the parameters of the bootstrap and return it, None if it is disabled.
 
     Parameters
     ----------
@@ -104,9 +105,9 @@ def check_resampling(
     counts = np.bincount(codes)
     if counts.min() < 2:
         raise ValueError(
-            f"n_resamples={n_resamples} draws rows anew within every class, but the class "
-            f"{classes.tolist()[counts.argmin()]!r} has 1 row: at least 2 of every class are "
-            "needed. Add rows, leave that class out, or use n_resamples=0."
+            f"n_resamples={n_resamples} draws rows with replacement within every class, but the "
+            f"class {classes.tolist()[counts.argmin()]!r} has 1 row: at least 2 of every class "
+            "are needed. Add rows, leave that class out, or use n_resamples=0."
         )
     least = int(np.ceil(2 / (1 - LEVEL))) - 1
     if n_resamples < least:
@@ -114,7 +115,7 @@ def check_resampling(
             f"n_resamples={n_resamples} are few: with less than {least} no two candidates can be "
             f"told apart at the level of {LEVEL:.0%}. 100 are enough for a first look.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=find_stack_level(),
         )
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     return Resampling(int(n_resamples), seed)
@@ -158,7 +159,7 @@ def resampled_scores(
         Sums that other rows may give.
     """
     errors = {name: values - values.mean(axis=0) for name, values in drawn.items()}
-    others = {name: error + np.roll(error, 1, axis=0) for name, error in errors.items()}
+    replicated = {name: error + np.roll(error, 1, axis=0) for name, error in errors.items()}
 
     def sums(deviations):
         parts = {name: observed[name] + deviations[name] for name in deviations}
@@ -169,7 +170,7 @@ def resampled_scores(
             ]
         )
 
-    return sums(errors), sums(others)
+    return sums(errors), sums(replicated)
 
 
 def describe_resamples(
@@ -199,13 +200,13 @@ def describe_resamples(
     ok = np.flatnonzero(np.isfinite(scores))
     order = ok[np.argsort(-scores[ok], kind="stable")]
     resamples, replications = resamples[:, order], replications[:, order]
-    ranks = np.array([1 + (_signs(row) < 0).sum(axis=1) for row in resamples])
+    ranks = np.array([1 + (_pairwise_signs(row) < 0).sum(axis=1) for row in resamples])
     # Half a time for a tie.
-    above = sum((1 + _signs(row)) / 2 for row in resamples)
-    first = np.array([(_signs(row) >= 0).all(axis=1) for row in replications])
+    above = sum((1 + _pairwise_signs(row)) / 2 for row in resamples)
+    first = np.array([(_pairwise_signs(row) >= 0).all(axis=1) for row in replications])
     tie = EQUAL_SHARE * np.abs(resamples).max()
     score_low, score_high = _interval(resamples, scores[order])
-    rank_low, rank_high = _interval(ranks, 1 + (_signs(scores[order]) < 0).sum(axis=1))
+    rank_low, rank_high = _interval(ranks, 1 + (_pairwise_signs(scores[order]) < 0).sum(axis=1))
     found = {
         "score_low": score_low,
         "score_high": score_high,
@@ -235,8 +236,8 @@ def _interval(resampled: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, 
     return np.minimum(low, observed).astype(float), np.maximum(high, observed).astype(float)
 
 
-def _signs(scores: np.ndarray) -> np.ndarray:
-    """Say of each pair whether the first score is larger: 1, 0 for a tie, or -1."""
+def _pairwise_signs(scores: np.ndarray) -> np.ndarray:
+    """Return 1, 0 or -1 for each pair: the first score is larger, equal or smaller."""
     scores = merge_equal(scores)
     return np.sign(scores[:, None] - scores)
 

@@ -51,7 +51,7 @@ def _message(exc: BaseException) -> str:
 
 @dataclass(frozen=True)
 class ExtractionFacts:
-    """What is known of a candidate besides its features.
+    """Facts about the extraction of a candidate.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class CandidateResult:
         What a reader of the ranking must know of this candidate's score.
 
     facts : ExtractionFacts
-        What is known besides its features.
+        Facts about the extraction of its features.
     """
 
     name: str

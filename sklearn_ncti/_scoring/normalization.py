@@ -1,28 +1,28 @@
-"""How components of many candidates become comparable and are added."""
+"""Normalisation of components over the candidates, their weighted sum, and equality of values."""
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 NORMALIZATIONS = ("minmax", "zscore", "rank", "absolute")
 
 # The paper scales the variability to [-1, 0] and the other two to [0, 1]. The shift is the
-# same for all candidates and so never changes the order.
+# same for all candidates, so it never changes their order.
 _MINMAX_SHIFT = {"vc": -1.0}
 
-#: Values that differ by at most this share of the largest of them are equal. Features come from
-#: float32 networks: other batches, threads or processors move a component by some 1e-8 of its
-#: size, and a difference that another machine would not show must not decide a place.
+#: Relative tolerance: values that differ by at most this fraction of the largest are equal.
+#: Features come from float32 networks. Other batches, threads or processors change a component
+#: by a relative 1e-8 or so, and a difference that depends on the machine must not decide a rank.
 EQUAL_SHARE = 1e-6
 
-
-#: Weights up to this leave sums of weighted components finite.
+#: Largest weight for which sums of weighted components are certainly finite.
 LARGEST_WEIGHT = 1e100
 
 
 def check_normalization(normalization: str) -> None:
-    """Raise a ValueError unless `normalization` is a known one."""
+    """Raise a ValueError if `normalization` is unknown."""
     if normalization not in NORMALIZATIONS:
         raise ValueError(
             f"normalization must be one of {list(NORMALIZATIONS)}, got {normalization!r}."
@@ -30,7 +30,7 @@ def check_normalization(normalization: str) -> None:
 
 
 def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
-    """Return the weight of every component in `names`, 1 where `weights` names none."""
+    """Return the weight of every component in `names`; it is 1 unless `weights` has another."""
     given = {} if weights is None else finite_values(weights, "weights")
     unknown = sorted(set(given) - set(names))
     if unknown:
@@ -46,23 +46,23 @@ def check_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> 
 
 
 def merge_equal(values: np.ndarray, size: float | None = None) -> np.ndarray:
-    """Give values that are equal up to rounding one value.
+    """Replace values that are equal up to rounding by one value.
 
-    Sorted values whose neighbours are at most `EQUAL_SHARE` of `size` apart are equal; all get
-    the largest of them. Values without an equal stay as they are.
+    Neighbours in sorted order are equal if they differ by at most `EQUAL_SHARE` times `size`.
+    A run of equal values is replaced by its largest value; other values are unchanged.
 
     Parameters
     ----------
     values : ndarray of shape (n_candidates,)
-        Values of one kind; those that are not finite stay as they are.
+        Values of one component or score; those that are not finite are unchanged.
 
     size : float, default=None
-        What the differences are compared with; None for the largest absolute value.
+        Scale of the tolerance. If None, the largest absolute value is used.
 
     Returns
     -------
     merged : ndarray of shape (n_candidates,)
-        The values, in which equal ones compare equal.
+        Values in which equal ones compare equal.
     """
     merged = np.array(values, dtype=float)
     finite = np.flatnonzero(np.isfinite(merged))
@@ -77,26 +77,26 @@ def merge_equal(values: np.ndarray, size: float | None = None) -> np.ndarray:
 
 
 def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.ndarray, bool]:
-    """Normalise one component over the candidates; NaN marks those that have none.
+    """Normalise one component over the candidates.
 
     Parameters
     ----------
     values : ndarray of shape (n_candidates,)
-        Raw values; larger is better.
+        Raw values; larger is better. NaN marks candidates without a value.
 
     normalization : {"minmax", "zscore", "rank"}
-        The rule.
+        Kind of normalisation.
 
     name : str
-        Name of the component; "vc" goes to [-1, 0] where others go to [0, 1].
+        Name of the component; "vc" is scaled to [-1, 0] where others are scaled to [0, 1].
 
     Returns
     -------
     normalized : ndarray of shape (n_candidates,)
-        Zero for all where the component does not vary.
+        Normalised values. They are all zero if the component is constant.
 
     varies : bool
-        Whether it does.
+        Whether the component varies over the candidates.
     """
     ok = np.isfinite(values)
     out = np.full(len(values), np.nan)
@@ -108,7 +108,7 @@ def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.nda
         out[ok] = (valid - valid.mean()) / valid.std()
         return out, True
     if normalization == "rank":
-        # Mean of the ranks that ties share.
+        # Ties share the mean of their ranks (up to a factor, which scaling removes).
         rising = np.sort(valid)
         valid = np.searchsorted(rising, valid, "left") + np.searchsorted(rising, valid, "right")
     out[ok] = (valid - valid.min()) / np.ptp(valid) + _MINMAX_SHIFT.get(name, 0.0)
@@ -123,45 +123,68 @@ def summed(
     Parameters
     ----------
     components : dict of str to ndarray of shape (n_candidates,)
-        Values of each component; larger is better, NaN for a candidate that has none. For
-        "absolute", the parts that need no normalisation.
+        Values of each component; larger is better, NaN for a candidate without a value. For
+        "absolute", the absolute components, which need no normalisation.
 
     normalization : {"minmax", "zscore", "rank", "absolute"}
-        The rule.
+        Kind of normalisation.
 
     weights : dict of str to float
-        Weight of every component in the sum.
+        Weight of each component in the sum.
 
     Returns
     -------
     total : ndarray of shape (n_candidates,)
-        The weighted sum; sums that are equal up to rounding are one value.
+        Weighted sum of each candidate; sums that are equal up to rounding have one value.
 
     normalized : dict of str to ndarray of shape (n_candidates,)
-        What is added, before it is weighted.
+        Normalised components, before they are weighted.
 
-    idle : list of str
-        Components that do not vary over the candidates, and add 0.
+    constant : list of str
+        Components that are constant over the candidates, and so contribute 0.
     """
-    normalized, idle = {}, []
+    normalized, constant = {}, []
     for name, values in components.items():
         if normalization == "absolute":
             values = merge_equal(values)
         else:
             values, varies = normalize(values, normalization, name)
-            idle += [] if varies else [name]
+            constant += [] if varies else [name]
         normalized[name] = values
     parts = np.array([weights[name] * values for name, values in normalized.items()])
-    # Parts can cancel, so that the sums themselves say nothing about the size of rounding.
-    return merge_equal(parts.sum(axis=0), _largest(np.abs(parts).sum(axis=0))), normalized, idle
+    # Parts may cancel. The scale of rounding errors is that of the parts, not of their sum.
+    total = merge_equal(parts.sum(axis=0), _largest(np.abs(parts).sum(axis=0)))
+    return total, normalized, constant
 
 
 def _largest(values: np.ndarray) -> float:
     return float(values.max(where=np.isfinite(values), initial=0.0))
 
 
-def finite_values(mapping, argument: str) -> dict[str, float]:
-    """`mapping` as a non-empty dict of finite floats, or an error that names `argument`."""
+def finite_values(mapping: Any, argument: str) -> dict[str, float]:
+    """Return `mapping` with floats as values, after checking that all are finite numbers.
+
+    Parameters
+    ----------
+    mapping : dict of str to float
+        Values by name.
+
+    argument : str
+        Name of the argument, for error messages.
+
+    Returns
+    -------
+    values : dict of str to float
+        Finite values by name; never empty.
+
+    Raises
+    ------
+    TypeError
+        If `mapping` is not a mapping.
+
+    ValueError
+        If it is empty, or a value is not a finite number.
+    """
     if not isinstance(mapping, Mapping):
         raise TypeError(
             f"{argument} must be a dict of name to number, got {type(mapping).__name__}."
@@ -174,8 +197,8 @@ def finite_values(mapping, argument: str) -> dict[str, float]:
     return {name: float(value) for name, value in mapping.items()}
 
 
-def _is_finite(value) -> bool:
-    """Whether a value is a number that float64 holds."""
+def _is_finite(value: Any) -> bool:
+    """Return whether a value is a finite number in float64."""
     try:
         return math.isfinite(value)
     except (TypeError, OverflowError):

@@ -44,7 +44,7 @@ class FeatureScorer(Protocol):
     ``resample(draws)`` returns the same of every bootstrap resample of the fitted rows, as
     arrays of shape (n_resamples,): an array for a scorer without `components`, else a dict or
     `Components`. Iterating over `draws` yields, for each resample, how often each of the fitted
-    rows is drawn. Without it, the scorer is fitted to every resample anew, which is slower.
+    rows is drawn. Without it, the scorer is fitted to every resample, which is slower.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Scorers:
         The scorer that ranks.
 
     additional : dict of str to estimator
-        The others by name.
+        The additional scorers by name.
     """
 
     ranking: Any
@@ -219,7 +219,7 @@ def check_scorers(scorer: Any) -> Scorers:
             seen[name] += 1
             name += f"-{seen[name]}" if total[name] > 1 else ""
         named.append((name, item))
-    (_, first), *others = named
+    (_, first), *additional = named
     repeated = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if repeated:
         raise ValueError(
@@ -227,5 +227,5 @@ def check_scorers(scorer: Any) -> Scorers:
             "(name, scorer) pair."
         )
     names = component_names(first)
-    check_columns(names, {class_name(first)}, [name for name, _ in others])
-    return Scorers(first, dict(others))
+    check_columns(names, {class_name(first)}, [name for name, _ in additional])
+    return Scorers(first, dict(additional))

@@ -58,8 +58,8 @@ def score_candidate(
         Class of each row.
 
     scorers : Scorers
-        What ranks, and what is shown as further columns. Where an additional scorer fails, its
-        value is missing.
+        The ranking scorer and the additional ones. The value of an additional scorer that fails
+        is missing.
 
     resampling : Resampling, default=None
         Bootstrap of the rows for the ranking scorer; None disables it.
@@ -69,12 +69,12 @@ def score_candidate(
         are unavailable. If None, all scorers receive `X`.
 
     facts : ExtractionFacts, default=None
-        What is known of the candidate besides.
+        Facts about the extraction of the features.
 
     Returns
     -------
     result : CandidateResult
-        Components and resamples of the ranking scorer, and what the others measure.
+        Components and resamples of the ranking scorer, and those of the additional ones.
 
     Raises
     ------

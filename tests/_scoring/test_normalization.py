@@ -5,7 +5,6 @@ import pytest
 from helpers import make_problem
 
 from sklearn_ncti import NCTIScorer, Ranking, rank_features
-from sklearn_ncti._scoring.agreement import order_agreement
 from sklearn_ncti._scoring.normalization import (
     EQUAL_SHARE,
     NORMALIZATIONS,
@@ -102,10 +101,3 @@ def test_totals_that_are_known():
     assert ranking.results["rank"].tolist() == [1, 1, 3]
     assert ranking.names == ["a", "b", "c"]
     assert ranking.pareto({"a": 2.0, "b": 1.0, "c": 0.5}) == ["b", "c"]
-
-
-def test_agreement_of_scores_that_are_equal():
-    accuracy = np.array([3.0, 2.0, 1.0])
-    exact = order_agreement(np.array([1.0, 1.0, 0.0]), accuracy)
-    assert order_agreement(np.array([1.0, 1.0 + 1e-9, 0.0]), accuracy) == exact
-    assert np.isnan(order_agreement(np.array([1.0, 1.0 + 1e-9]), accuracy[:2])["kendall_tau"])

@@ -1,10 +1,10 @@
-"""Normalisation, the sum, the Ranking, and its agreement with known accuracies."""
+"""`rank_features`: normalizations, ties, failures, further scorers and baselines."""
 
 import numpy as np
 import pytest
 import scipy.sparse
 import scipy.stats
-from helpers import ROUNDING, make_problem
+from helpers import ROUNDING, make_pool, make_problem
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
@@ -12,21 +12,12 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, rank_features
 from sklearn_ncti._scoring.normalization import normalize
+from sklearn_ncti.companions import GBC, LEEP, HScore, LogME
 
-# DESIGN.md, section 6: published totals and fine-tuned accuracies on CIFAR-10.
-PUBLISHED = {
-    "ResNet-152": (2.000, 97.53),
-    "ResNet-101": (1.799, 97.39),
-    "DenseNet-201": (1.434, 97.02),
-    "DenseNet-169": (1.146, 96.77),
-    "ResNet-34": (0.757, 96.12),
-    "ResNet-50": (0.709, 96.28),
-    "DenseNet-121": (0.655, 96.45),
-    "MNASNet-1.0": (0.031, 92.59),
-    "GoogLeNet": (-0.251, 95.54),
-    "MobileNet-V2": (-0.444, 94.74),
-    "Inception-V3": (-0.732, 96.18),
-}
+
+@pytest.fixture(scope="module")
+def pool():
+    return make_pool()
 
 
 @pytest.fixture
@@ -114,20 +105,6 @@ def test_one_candidate_has_a_score_and_no_warning(candidates):
     features, y = candidates
     ranking = rank_features({"only": features["noise 0.5"]}, y)
     assert ranking.scores == {"only": 0.0}
-
-
-def test_mixed_shrinkage_is_noted_below_the_table(candidates):
-    features, y = candidates
-    X = features["noise 0.5"]
-    mixed = {"large": 1e3 * X, "small": 1e-2 * X}
-    ranking = rank_features(mixed, y)
-    assert "mixed shrinkage: 1 of 2 candidates" in str(ranking)
-    assert "mixed shrinkage" in ranking._repr_html_()
-    assert "mixed shrinkage" not in str(rank_features(mixed, y, normalization="absolute"))
-    with pytest.warns(UserWarning, match="do not vary"):
-        # One shrinkage for both, and scale no longer matters.
-        alike = rank_features(mixed, y, scorer=NCTIScorer(shrinkage=0.1))
-    assert "mixed shrinkage" not in str(alike)
 
 
 def test_one_bad_candidate_never_ends_a_ranking(candidates):
@@ -221,89 +198,90 @@ def test_bad_arguments(problem):
         rank_features({"a": X}, np.zeros(600))
 
 
-# Agreement --------------------------------------------------------------------------------
+def test_baseline(pool):
+    features, y = pool
+    numbers = {name: 70.0 + i for i, name in enumerate(features)}
+    missing = numbers.pop("narrow")
+    ranking = rank_features(features, y, baseline={**numbers, "resnet50": missing})
+    results = ranking.results
+    assert results["baseline"][:4].tolist() == [70, 71, 72, 73]
+    assert np.isnan(results["baseline"][4])
+    assert results["baseline_rank"].tolist() == [5, 4, 3, 2, 6, 1]
+    assert ranking.scorers == ["baseline"]
+    agreement = ranking.scorer_agreement()
+    expected = ranking.agreement(numbers)
+    for name in ("weighted_kendall_tau", "kendall_tau", "spearman_rho", "n_models"):
+        assert agreement[name][0] == pytest.approx(expected[name])
+    assert "baseline is missing for narrow" in str(ranking)
+    assert str(ranking).splitlines()[0].split()[-1] == "baseline"
 
 
-def test_published_anchor():
-    ranking = Ranking.from_scores({name: total for name, (total, _) in PUBLISHED.items()})
-    agreement = ranking.agreement({name: acc for name, (_, acc) in PUBLISHED.items()})
-    totals, accuracies = np.array(list(PUBLISHED.values())).T
-    assert round(agreement["weighted_kendall_tau"], 3) == 0.843
-    for name, function in (
-        ("weighted_kendall_tau", scipy.stats.weightedtau),
-        ("kendall_tau", scipy.stats.kendalltau),
-        ("spearman_rho", scipy.stats.spearmanr),
-    ):
-        assert agreement[name] == pytest.approx(function(totals, accuracies)[0])
-    assert agreement["regret_at_1"] == agreement["regret_at_3"] == 0
-    assert agreement["n_models"] == 11
+def test_bad_baselines(pool):
+    features, y = pool
+    with pytest.raises(ValueError, match=r"baseline has none of the candidates: it has \['x'\]"):
+        rank_features(features, y, baseline={"x": 1.0})
+    with pytest.raises(ValueError, match=r"baseline\['narrow'\] is nan"):
+        rank_features(features, y, baseline={"narrow": np.nan})
+    with pytest.raises(TypeError, match="baseline must be a dict"):
+        rank_features(features, y, baseline=[1.0] * 6)
+    one = rank_features(features, y, baseline={"narrow": 1.0})
+    assert np.isnan(one.scorer_agreement()["kendall_tau"][0])
+    assert "agreement of the orders" not in str(one)
 
 
-def test_regret_and_missing_accuracies():
-    ranking = Ranking.from_scores({"a": 5, "b": 4, "c": 3, "d": 2, "e": 1})
-    agreement = ranking.agreement({"a": 80.0, "b": 85.0, "d": 90.0, "e": 95.0})
-    assert agreement["regret_at_1"] == 15.0
-    assert agreement["regret_at_3"] == 5.0
-    assert agreement["n_models"] == 4
-    assert agreement["kendall_tau"] == pytest.approx(-1)
-    assert np.isnan(ranking.agreement({"a": 1.0, "b": 1.0})["spearman_rho"])
+def test_a_failed_candidate_has_no_other_values(pool):
+    features, y = pool
+    broken = {"broken": np.full((300, 3), np.nan), **features}
+    with pytest.warns(FitFailedWarning, match="1 of 7 candidates failed"):
+        ranking = rank_features(broken, y, scorer=[NCTIScorer(), LogME()])
+    assert np.isnan(ranking.results["logme"][0])
+    assert np.isfinite(ranking.results["logme"][1:]).all()
+    assert "logme is missing" not in str(ranking)
 
 
-def test_agreement_rejects_what_it_cannot_compare():
-    ranking = Ranking.from_scores({"a": 1.0, "b": 2.0})
-    with pytest.raises(ValueError, match=r"not ranked: \['z'\]"):
-        ranking.agreement({"a": 1.0, "z": 2.0})
-    with pytest.raises(ValueError, match="accuracies has 1 of the candidates"):
-        ranking.agreement({"a": 1.0})
-    with pytest.raises(ValueError, match=r"accuracies\['a'\] is nan"):
-        ranking.agreement({"a": np.nan, "b": 1.0})
-    with pytest.raises(ValueError, match=r"scores\['a'\] is inf"):
-        Ranking.from_scores({"a": np.inf})
-    with pytest.raises(ValueError, match="scores is empty"):
-        Ranking.from_scores({})
+def test_one_candidate_without_a_value(pool):
+    features, y = pool
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(5), size=len(y))
+    mixed = {"head": probabilities, **features}
+    with pytest.warns(FitFailedWarning, match="leep for 6 candidate"):
+        ranking = rank_features(mixed, y, scorer=[NCTIScorer(), LEEP()])
+    assert np.isfinite(ranking.results["leep"]).tolist() == [True] + [False] * 6
+    assert ranking.results["leep_rank"][0] == 1
 
 
-# Shown ------------------------------------------------------------------------------------
+def test_what_cannot_be_computed_is_missing_with_a_reason(pool):
+    features, y = pool
+    few = np.append(y, 9)
+    one_more = {name: np.vstack([X, X[:1]]) for name, X in features.items()}
+    scorers = [NCTIScorer(), GBC(), LEEP(), HScore()]
+    with pytest.warns(FitFailedWarning, match="additional scorers are missing: gbc for 6"):
+        ranking = rank_features(one_more, few, scorer=scorers)
+    results = ranking.results
+    assert (results["error"] == "").all()
+    assert np.isfinite(results["score"]).all()
+    assert np.isnan(results["gbc"]).all()
+    assert np.isnan(results["leep"]).all()
+    assert np.isfinite(results["hscore"]).all()
+    assert results["gbc_error"][0].startswith("ValueError: ")
+    text = str(ranking)
+    assert "gbc is missing for noise 0.2, noise 0.0, noise 1.0, and 3 more: ValueError" in text
+    assert "probabilities" in results["leep_error"][0]
+    agreement = ranking.scorer_agreement()
+    assert np.isfinite(agreement["kendall_tau"]).sum() == 1
+    assert agreement["n_models"].max() == 6
 
 
-def test_table_is_aligned_and_complete(candidates):
-    features, y = candidates
-    ranking = rank_features(features, y)
-    lines = str(ranking).splitlines()
-    assert len(lines) == 1 + 4 + 1
-    assert lines[0].split() == [
-        "rank",
-        "model",
-        "score",
-        "seli",
-        "ncc",
-        "vc",
-        "raw",
-        "seli",
-        "raw",
-        "ncc",
-        "raw",
-        "vc",
-    ]
-    assert len({len(line) for line in lines[:-1]}) == 1
-    assert [line.split()[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
-    assert repr(ranking) == str(ranking)
-    assert len(ranking) == 4
+def test_scorers_under_the_absolute_normalization(pool):
+    features, y = pool
+    scorers = [LogME(), NCTIScorer()]
+    results = rank_features(features, y, scorer=scorers, normalization="absolute").results
+    expected = [NCTIScorer().fit(X, y).score() for X in features.values()]
+    np.testing.assert_allclose(results["nctiscorer"], expected)
 
 
-def test_html_escapes_names():
-    ranking = Ranking.from_scores({"<script>alert(1)</script>": 1.0, "b": 0.0})
-    html = ranking._repr_html_()
-    assert "<script>" not in html
-    assert "&lt;script&gt;" in html
-    assert html.count("<tr>") == 3
-
-
-def test_to_frame(candidates):
-    pandas = pytest.importorskip("pandas")
-    features, y = candidates
-    frame = rank_features(features, y).to_frame()
-    assert isinstance(frame, pandas.DataFrame)
-    assert frame.index.tolist() == [1, 2, 3, 4]
-    assert frame["model"].tolist() == ["noise 0.0", "noise 0.5", "noise 1.0", "noise 2.0"]
-    assert {"score", "seli", "normalized_vc", "n_features", "error"} <= set(frame.columns)
+def test_weights_are_those_of_the_components_wherever_they_are(pool):
+    features, y = pool
+    weights = {"seli": 2.0}
+    scorers = [NCTIScorer(), ("again", NCTIScorer())]
+    results = rank_features(features, y, scorer=scorers, weights=weights).results
+    np.testing.assert_allclose(results["again"], results["score"], **ROUNDING)

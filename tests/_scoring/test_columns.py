@@ -1,0 +1,71 @@
+"""The registry of columns against the results that rankings really have."""
+
+import re
+
+import numpy as np
+import pytest
+from helpers import make_problem
+
+from sklearn_ncti import ModelSelector, NCTIScorer, rank_features
+from sklearn_ncti._scoring.columns import (
+    COLUMNS,
+    check_columns,
+    component_columns,
+    scorer_columns,
+)
+from sklearn_ncti.companions import HScore
+
+
+def test_every_column_of_a_ranking_is_registered():
+    X, y = make_problem(n=120, d=8, n_classes=3)
+    results = rank_features(
+        {"a": X, "b": X[:, :3]},
+        y,
+        scorer=[NCTIScorer(), ("mine", HScore())],
+        baseline={"a": 1.0},
+        n_resamples=40,
+        random_state=0,
+    ).results
+    of_components = [c.name for name in ("seli", "ncc", "vc") for c in component_columns(name)]
+    of_scorer = [c.name for c in scorer_columns("mine")]
+    assert set(results) == {*COLUMNS, *of_components, *of_scorer}
+
+
+def test_formats_fit_the_values():
+    X, y = make_problem(n=120, d=8, n_classes=3)
+    results = rank_features({"a": X, "b": X[:, :3]}, y, n_resamples=40, random_state=0).results
+    for name, column in COLUMNS.items():
+        if name not in results:
+            continue
+        for value in results[name]:
+            assert format(value, column.format) or value == ""
+
+
+def test_the_selector_documents_its_columns():
+    """Columns of the registry that its results have are in its docstring."""
+    text = ModelSelector.__doc__
+    for name in set(COLUMNS) - {"baseline", "baseline_rank"}:
+        assert re.search(rf"`{name}`", text), name
+
+
+def test_costs_say_which_way_is_better():
+    costs = {name: c.larger_is_better for name, c in COLUMNS.items() if c.is_cost}
+    assert costs == {"n_features": False, "images_per_second": True, "n_parameters": False}
+
+
+def test_columns_are_written_once():
+    check_columns(["seli", "ncc"], [], ["mine", "yours"])
+    for scorers in (["seli"], ["normalized_ncc"], ["score"], ["mine", "mine_rank"], ["mine"] * 2):
+        with pytest.raises(ValueError, match="would overwrite"):
+            check_columns(["seli", "ncc"], [], scorers)
+    with pytest.raises(ValueError, match="a class of another name"):
+        check_columns(["error"], ["error"], [])
+    with pytest.raises(ValueError, match="another name of the component"):
+        check_columns(["error"], [], [])
+
+
+def test_meanings_are_told_apart():
+    columns = [*COLUMNS.values(), *component_columns("ncc"), *scorer_columns("mine")]
+    assert len({column.meaning for column in columns}) == len(columns)
+    assert len({column.header for column in columns}) == len(columns)
+    assert np.all([column.meaning for column in columns])

@@ -23,7 +23,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer, NearestCenterClassifier, rank_features
-from sklearn_ncti._selection.features import _survive_dead_workers
+from sklearn_ncti._scoring.scorers import Scorers
+from sklearn_ncti._selection.candidates import named_transformers
+from sklearn_ncti._selection.context import FitContext
+from sklearn_ncti._selection.jobs import FitTask, Job, Workers
 from sklearn_ncti.companions import HScore
 
 
@@ -261,12 +264,8 @@ def test_fitting_again_leaves_nothing_behind(data):
 
 
 def test_names():
-    names = [
-        name
-        for name, _ in ModelSelector(
-            [PCA(2), ("mine", PCA(3)), PCA(4), StandardScaler()]
-        )._candidates()
-    ]
+    items = [PCA(2), ("mine", PCA(3)), PCA(4), StandardScaler()]
+    names = [name for name, _ in named_transformers(items)]
     assert names == ["pca-1", "mine", "pca-2", "standardscaler"]
 
 
@@ -549,20 +548,22 @@ def test_a_worker_that_dies_fails_one_candidate(data, capfd):
     assert "[ModelSelector] killed: RuntimeError: the worker" in capfd.readouterr().err
 
 
-def test_what_was_finished_when_a_worker_died_is_not_run_again():
-    records, started, lost = [None] * 4, [], {}
+def test_what_was_finished_when_a_worker_died_is_not_run_again(data):
+    started = []
 
-    def start(places):
-        started.append(places)
-        for i in places:
-            if i == 2:
+    def parallel(tasks):
+        jobs = [args[0] for _, args, _ in tasks]
+        started.append([job.index for job in jobs])
+        for job in jobs:
+            if job.index == 2:
                 raise BrokenExecutor
-            records[i] = "done"
+            yield job.index, "done"
 
-    _survive_dead_workers(start, range(4), records, lost.setdefault)
-    assert started == [range(4), [2], [3]]
-    assert records == ["done", "done", None, "done"]
-    assert list(lost) == [2]
+    jobs = [Job(i, f"m{i}", None, FitTask(None, None)) for i in range(4)]
+    results = Workers(parallel).run(jobs, FitContext(*data, Scorers(NCTIScorer())))
+    assert started == [[0, 1, 2, 3], [2], [3]]
+    assert "the worker process died" in results.pop(2).error
+    assert results == {0: "done", 1: "done", 3: "done"}
 
 
 def test_a_candidate_that_cannot_be_sent_fails_alone(data):

@@ -24,7 +24,9 @@ timm = pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
 from sklearn_ncti._scoring.scorers import Scorers  # noqa: E402
-from sklearn_ncti._selection import features as _extraction  # noqa: E402
+from sklearn_ncti._selection import jobs as _jobs  # noqa: E402
+from sklearn_ncti._selection.context import FitContext, with_images  # noqa: E402
+from sklearn_ncti._selection.features import is_cached  # noqa: E402
 from sklearn_ncti.backbones import _images, _network, _prepared  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")
@@ -407,8 +409,9 @@ def test_a_candidate_without_a_key_is_not_stored(data, tmp_path):
 
     model = TorchBackbone(broken, device="cpu")
     memory = joblib.Memory(tmp_path, verbose=0)
-    work = _extraction.Work(*data, [("broken", model)], Scorers(SCORER), None, memory, "raise")
-    assert not work.is_stored(model)
+    context = with_images(FitContext(*data, Scorers(SCORER), memory=memory), [model])
+    assert context.store is not None
+    assert not is_cached(model, context)
 
 
 def test_a_folder_without_room_does_not_end_the_run(data, models, tmp_path, monkeypatch):
@@ -677,12 +680,12 @@ def test_candidates_are_spread_over_gpus(models, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     devices = ["auto", "cpu", "cuda", "cuda:1", "auto"]
     named = [(d, TimmBackbone(m, device=d)) for d, m in zip(devices, models, strict=True)]
-    spread = _extraction._spread_over_devices([*named, ("other", LogisticRegression())])
+    spread = _jobs._spread_over_devices([*named, ("other", LogisticRegression())])
     found = [model.device for _, model in spread[:-1]]
     assert found == ["cuda:0", "cpu", "cuda:1", "cuda:1", "cuda:0"]
     assert [model.device for _, model in named] == devices
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert _extraction._spread_over_devices(named) == named
+    assert _jobs._spread_over_devices(named) == named
 
 
 @pytest.mark.parametrize(
@@ -700,14 +703,14 @@ def test_features_of_a_gpu_are_scored_there(
 ):
     """Where nobody else needs them; that the network runs on a GPU is only pretended."""
     kinds = []
-    score = _extraction.score_candidate
+    score = _jobs.score_candidate
 
     def scoring(name, X, *args):
         kinds.append(type(X))
         return score(name, np.asarray(X), *args)
 
     monkeypatch.setattr(TimmBackbone, "runs_on_cuda", lambda self: device == "cuda")
-    monkeypatch.setattr(_extraction, "score_candidate", scoring)
+    monkeypatch.setattr(_jobs, "score_candidate", scoring)
     options = dict(options)
     if "memory" in options:
         options["memory"] = str(tmp_path)

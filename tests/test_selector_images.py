@@ -22,6 +22,7 @@ from sklearn_ncti import (
     rank_features,
 )
 from sklearn_ncti._cli import main
+from sklearn_ncti._selection.candidates import named_transformers
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -115,11 +116,11 @@ def test_every_kind_of_candidate(digits, local_model):
 
 
 def test_wildcards_expand_to_pretrained_names_in_order():
-    selector = ModelSelector(["test_vit*", "test_vit.r160_in1k", "test_resnet.r160_in1k"])
-    names = [name for name, _ in selector._candidates()]
+    items = ["test_vit*", "test_vit.r160_in1k", "test_resnet.r160_in1k"]
+    names = [name for name, _ in named_transformers(items)]
     assert names == [*timm.list_models("test_vit*", pretrained=True), "test_resnet.r160_in1k"]
     with pytest.raises(ValueError, match="more than one candidate named"):
-        ModelSelector(["test_vit.r160_in1k"] * 2)._candidates()
+        named_transformers(["test_vit.r160_in1k"] * 2)
 
 
 def test_names_are_checked_before_anything_is_built(digits, monkeypatch):

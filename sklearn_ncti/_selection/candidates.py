@@ -8,7 +8,7 @@ from typing import Any
 
 from .._scoring.scorers import is_pair
 from ..backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
-from ..backbones._timm import is_wildcard
+from ..backbones._names import is_wildcard
 
 
 def named_pairs(models: Any) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from .._scoring.bootstrap import Resampling
 from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
 from ..backbones._base import BaseBackbone
+from ..backbones._identity import identify_images, stamp_files
 from ..backbones._images import check_images
-from ..backbones._store import FeatureStore, identify_images, stamp_files
+from ..backbones._store import FeatureStore
 
 _COPY_LOCK = Lock()
 

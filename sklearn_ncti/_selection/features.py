@@ -14,9 +14,10 @@ from .._scoring.scorers import response_of
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
 from ..backbones._base import BaseBackbone, NoHeadError, bad_images_text
+from ..backbones._identity import stamp_files
 from ..backbones._images import BadImageError, check_images
-from ..backbones._prepared import PreparedImages, pixels_of
-from ..backbones._store import stamp_files
+from ..backbones._preparation import pixels_of
+from ..backbones._prepared import PreparedImages
 from .context import FitContext, readable_rows
 
 # Facts of an entry of the cache that a result tells, and their types.

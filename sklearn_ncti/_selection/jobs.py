@@ -25,7 +25,8 @@ from .._utils.stacklevel import find_stack_level
 from .._utils.terminal import printable, say
 from ..backbones._base import BaseBackbone, bad_images_text
 from ..backbones._images import BadImageError
-from ..backbones._prepared import Geometry, PreparedImages
+from ..backbones._preparation import Geometry
+from ..backbones._prepared import PreparedImages
 from .context import FitContext
 from .features import extract_for_scorers, is_cached
 

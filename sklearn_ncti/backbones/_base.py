@@ -28,7 +28,8 @@ from sklearn.utils.validation import check_is_fitted
 from .._utils.optional import import_optional
 from ._images import check_images
 from ._network import Network, empty_cache, resolve_device, use_bfloat16
-from ._prepared import Geometry, Preparation, PreparedImages, Timed, decode
+from ._preparation import Geometry, Preparation
+from ._prepared import PreparedImages, Timed, decode
 from ._progress import Progress
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._linalg.threads import one_torch_thread
 from .._utils.optional import import_optional
-from ._prepared import Preparation
+from ._preparation import Preparation
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._utils.optional import import_optional
 from ._base import BaseBackbone
-from ._store import identify_files, identify_network
+from ._identity import identify_files, identify_network
 
 if TYPE_CHECKING:
     import torch

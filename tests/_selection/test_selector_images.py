@@ -22,7 +22,6 @@ from sklearn_ncti import (
     rank_features,
 )
 from sklearn_ncti._cli import main
-from sklearn_ncti._selection.candidates import named_transformers
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -113,28 +112,6 @@ def test_every_kind_of_candidate(digits, local_model):
         selector.transform(images), features[selector.best_name_], atol=1e-4
     )
     assert module.training
-
-
-def test_wildcards_expand_to_pretrained_names_in_order():
-    items = ["test_vit*", "test_vit.r160_in1k", "test_resnet.r160_in1k"]
-    names = [name for name, _ in named_transformers(items)]
-    assert names == [*timm.list_models("test_vit*", pretrained=True), "test_resnet.r160_in1k"]
-    with pytest.raises(ValueError, match="more than one candidate named"):
-        named_transformers(["test_vit.r160_in1k"] * 2)
-
-
-def test_names_are_checked_before_anything_is_built(digits, monkeypatch):
-    images, y = digits
-
-    def fail(*args, **kwargs):
-        raise AssertionError("a network was built")
-
-    monkeypatch.setattr(timm, "create_model", fail)
-    for models in (["resnet18", "resnet5O"], ["resnet18", ("x", TimmBackbone("resnet5O"))]):
-        with pytest.raises(ValueError, match=r"^unknown model 'resnet5O'.*resnet50"):
-            ModelSelector(models).fit(images, y)
-    with pytest.raises(ValueError, match=r"^model 'local-dir:nowhere': there is no folder"):
-        ModelSelector(["resnet18", "local-dir:nowhere"]).fit(images, y)
 
 
 def test_a_broken_network_never_ends_a_ranking(digits, local_model):

@@ -8,11 +8,9 @@ its network is made.
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from numbers import Integral
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -26,22 +24,19 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.optional import import_optional
+from .._utils.stacklevel import find_stack_level
 from ._images import check_images
-from ._network import Network, empty_cache, resolve_device, use_bfloat16
 from ._preparation import Geometry, Preparation
 from ._prepared import PreparedImages, Timed, decode
 from ._progress import Progress
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import torch
     from numpy.typing import NDArray
 
-# Networks draw their first weights from torch's global generator, which is seeded and put
-# back around it; two builds at once would draw from each other.
-_BUILD_LOCK = Lock()
-
-# Batches that an accelerator is given before the features of the first are waited for.
-_IN_FLIGHT = 2
+    from ._network import Network
 
 
 class NoHeadError(ValueError):
@@ -111,8 +106,8 @@ class BaseBackbone(
     _channels_last: ClassVar[bool] = False
 
     # The loaded network, and one that was built to be identified and has not run for a user.
-    _network: Network | None = None
-    _identified: Network | None = None
+    _network: "Network | None" = None
+    _identified: "Network | None" = None
 
     @abstractmethod
     def _build(
@@ -173,9 +168,10 @@ class BaseBackbone(
         config = None if weights is None else self._data_config()
         if config is None:
             return None
-        device = resolve_device(self.device)
+        networks = _networks()
+        device = networks.resolve_device(self.device)
         # Exported programs take "auto" in a way of their own.
-        precision = self.precision if use_bfloat16(self.precision, device) else "float32"
+        precision = self.precision if networks.use_bfloat16(self.precision, device) else "float32"
         identity = {
             "weights": weights,
             "preparation": {name: repr(value) for name, value in sorted(config.items())},
@@ -189,7 +185,7 @@ class BaseBackbone(
 
     def runs_on_cuda(self) -> bool:
         """Whether the network runs on a CUDA device."""
-        return resolve_device(self.device).type == "cuda"
+        return _networks().resolve_device(self.device).type == "cuda"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -257,7 +253,7 @@ class BaseBackbone(
             warnings.warn(
                 f"{bad_images_text(extraction.unreadable, len(features))} Their rows are NaN.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=find_stack_level(),
             )
         return features
 
@@ -329,11 +325,11 @@ class BaseBackbone(
         devices = {network.device for network in networks if network is not None}
         del networks
         for device in devices:
-            empty_cache(device)
+            _networks().empty_cache(device)
 
     def _compute(
         self,
-        network: Network,
+        network: "Network",
         images: np.ndarray | list | PreparedImages,
         widths: dict[str, int],
         *,
@@ -357,6 +353,9 @@ class BaseBackbone(
                 num_workers=self.num_workers,
                 unreadable=unreadable if on_bad_image == "skip" else None,
             )
+        # Its file needs torch to be read.
+        from ._gather import gather
+
         name = getattr(self, "model", type(self).__name__)
         begin = time.perf_counter()
         # Closed by name: an error of the network would else leave the threads at work.
@@ -365,7 +364,7 @@ class BaseBackbone(
             Progress(len(images), name, self.verbose) as progress,
         ):
             rows = self._rows(network, batches, sum(widths.values()), progress)
-            arrays = _gather(rows, len(images), widths, network, on_device)
+            arrays = gather(rows, len(images), widths, network, on_device)
         seconds = time.perf_counter() - begin
         if unreadable:
             for array in arrays.values():
@@ -380,7 +379,7 @@ class BaseBackbone(
         )
 
     def _rows(
-        self, network: Network, batches: Iterator[np.ndarray], width: int, progress: Progress
+        self, network: "Network", batches: Iterator[np.ndarray], width: int, progress: Progress
     ) -> Iterator["torch.Tensor"]:
         """Yield the rows of each batch, on the device."""
         for batch in batches:
@@ -394,7 +393,7 @@ class BaseBackbone(
             yield rows
             progress.advance(len(batch))
 
-    def _load_network(self, outputs: tuple[str, ...]) -> Network:
+    def _load_network(self, outputs: tuple[str, ...]) -> "Network":
         """Return the network, built if there is none for these outputs: pickles have none."""
         network = self._network
         if network is None or network.outputs != outputs:
@@ -408,31 +407,21 @@ class BaseBackbone(
         self, device: "torch.device", outputs: tuple[str, ...]
     ) -> tuple["torch.nn.Module", dict[str, Any]]:
         """Do what `_build` does, with weights that only `random_state` decides."""
-        torch = import_optional("torch", extra="timm")
-        with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would also seed the generators of accelerators.
-            torch.default_generator.manual_seed(int(self.random_state))
+        with _networks().seeded(self.random_state):
             return self._build(device, outputs)
 
-    def _build_network(self, outputs: tuple[str, ...]) -> Network:
-        torch = import_optional("torch", extra="timm")
-        device = resolve_device(self.device)
+    def _build_network(self, outputs: tuple[str, ...]) -> "Network":
+        networks = _networks()
+        device = networks.resolve_device(self.device)
         module, config = self._new_module(device, outputs)
         preparation = Preparation(config)
         # A graph that was exported says itself which types it computes in.
-        exported = isinstance(module, torch.fx.GraphModule)
-        try:
-            module.eval()
-        except NotImplementedError:
-            # The module of an exported program has no modes to switch.
-            if not exported:
-                raise
-        return Network(
-            module.requires_grad_(False).to(device),
+        keeps_types = networks.is_exported(module) and self.precision == "auto"
+        return networks.Network(
+            networks.frozen(module).to(device),
             preparation,
             device,
-            bfloat16=use_bfloat16(self.precision, device)
-            and not (exported and self.precision == "auto"),
+            bfloat16=networks.use_bfloat16(self.precision, device) and not keeps_types,
             channels_last=self._channels_last,
             outputs=outputs,
         )
@@ -468,56 +457,10 @@ def bad_images_text(unreadable: dict[int, str], total: int) -> str:
     )
 
 
-def _gather(
-    parts: Iterator["torch.Tensor"],
-    n_images: int,
-    widths: dict[str, int],
-    network: Network,
-    on_device: bool,
-) -> dict[str, Any]:
-    """Put the rows of all batches together: an array for each output, or a tensor."""
-    torch = import_optional("torch", extra="timm")
-    on_cuda = network.device.type == "cuda"
-    if on_device:
-        arrays = {o: torch.empty((n_images, k), device=network.device) for o, k in widths.items()}
-    else:
-        arrays = {o: np.empty((n_images, k), dtype=np.float32) for o, k in widths.items()}
-    # Work on an accelerator is only ordered here, and done later: the next batch is made
-    # ready meanwhile. Waiting for an earlier one keeps what is in flight small.
-    waiting: deque = deque()
-    stop = 0
+def _networks() -> "ModuleType":
+    """Import the module of networks; an error names the extra to install."""
+    import_optional("torch", extra="timm")
+    # Its file needs torch to be read.
+    from . import _network
 
-    def put(place: slice, rows: Any) -> None:
-        first = 0
-        for output, width in widths.items():
-            arrays[output][place] = rows[:, first : first + width]
-            first += width
-
-    def finish() -> None:
-        place, rows, event = waiting.popleft()
-        if event is not None:
-            event.synchronize()
-        if not on_device:
-            put(place, rows.numpy())
-
-    for rows in parts:
-        start, stop = stop, stop + len(rows)
-        if on_device:
-            put(slice(start, stop), rows)
-        else:
-            rows = rows.to("cpu", non_blocking=on_cuda)
-        waiting.append((slice(start, stop), rows, _recorded_event(network) if on_cuda else None))
-        if len(waiting) > _IN_FLIGHT or not on_cuda:
-            finish()
-    while waiting:
-        finish()
-    return arrays
-
-
-def _recorded_event(network: Network) -> Any:
-    """Give an event that comes when all that was ordered so far is done."""
-    torch = import_optional("torch", extra="timm")
-    with torch.cuda.device(network.device):
-        event = torch.cuda.Event()
-        event.record()
-    return event
+    return _network

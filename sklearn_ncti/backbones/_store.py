@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .._utils.stacklevel import find_stack_level
 from ._identity import key_of
 
 # Seconds after which an unfinished file belongs to a process that was killed: to write one
@@ -80,7 +81,7 @@ class FeatureStore:
                 f"the features kept in {os.fspath(path)!r} are damaged "
                 f"({type(exc).__name__}: {exc}) and are made anew.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=find_stack_level(),
             )
             return None
         return features, facts
@@ -126,4 +127,4 @@ class FeatureStore:
     def _warn_once(self, what: str, message: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            warnings.warn(message, UserWarning, stacklevel=4)
+            warnings.warn(message, UserWarning, stacklevel=find_stack_level())

@@ -102,10 +102,11 @@ test-oldest-torch: .venv-oldest-torch/.ready ## Run the suite with the oldest to
 test-kernels: ## Run the whole suite with the kernels of other processors
 	@for kernel in $(KERNELS); do $(MAKE) test KERNEL=$$kernel || exit 1; done
 
-lint: .venv-dev/.ready ## Check style, format and spelling
+lint: .venv-dev/.ready ## Check style, format, spelling and types
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/codespell
+	.venv-dev/bin/mypy
 
 docs: .venv/.docs-ready ## Build the documentation into docs/_build/html, running the gallery
 	.venv/bin/sphinx-build -W --keep-going docs docs/_build/html
@@ -114,5 +115,5 @@ demo: .venv/.demo-ready ## Rank the small bundled models; table here, figure in 
 	.venv/bin/sklearn-ncti demo --output build/demo --force
 
 clean: ## Remove what builds and tests leave; the .venv* folders stay
-	rm -rf build dist docs/_build docs/generated .pytest_cache .ruff_cache
+	rm -rf build dist docs/_build docs/generated .pytest_cache .ruff_cache .mypy_cache
 	find sklearn_ncti tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The components by scikit-learn's own PCA and LDA: an implementation to compare with."""
+"""Components by scikit-learn's PCA and LDA, and LEEP by its table, to compare with."""
 
 import numpy as np
 import sklearn
@@ -52,7 +52,7 @@ def _svd_solver(H, y):
 
 
 def leep_by_tables(P, y):
-    """LEEP from the explicit joint table of source classes and labels."""
+    """Return LEEP from the explicit joint table of source classes and labels."""
     joint = np.array([P[y == label].sum(axis=0) for label in np.unique(y)]) / len(y)
     predictions = P @ (joint / joint.sum(axis=0)).T
     return np.log(predictions[np.arange(len(y)), y]).mean()

@@ -1,6 +1,6 @@
 """scikit-learn's conformance checks of every estimator that takes a feature matrix.
 
-No check is excused. Those of the image backbones are beside their own tests.
+No check is excused. The checks of the image backbones are in tests/backbones.
 """
 
 import pytest
@@ -34,7 +34,7 @@ _mark = parametrize_with_checks(ESTIMATORS)
 every_check = pytest.mark.parametrize(_mark.args[0], list(_mark.args[1]), **_mark.kwargs)
 
 
-# The checks fit a handful of rows, of which the estimators rightly warn.
+# The checks fit only a few rows, and the estimators warn of them.
 @pytest.mark.filterwarnings("ignore:n = .* rows are few:UserWarning")
 @pytest.mark.filterwarnings("ignore:The components .* do not vary:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")

@@ -1,1 +1,1 @@
-"""Linear algebra of large feature matrices: no labels but class counts, no estimators."""
+"""Linear algebra for large feature matrices. It knows classes of rows, but no estimators."""

@@ -1,10 +1,10 @@
 """Leading eigenpairs of a symmetric matrix, from which principal components come.
 
-A dense eigensolver reduces the whole matrix in many small steps, and in each of them the
-threads of BLAS wait for each other: beside a busy process that takes many times as long.
-All here runs on one thread of BLAS. To be fast all the same, few eigenpairs of a large matrix
-come from products with blocks of vectors (a block Krylov method). The dense solver is left for
-small matrices, for flat spectra and for results that do not pass the check of their residual.
+A dense eigensolver reduces the whole matrix in many small steps, and the threads of BLAS wait
+for each other in each step. On a busy machine this takes many times as long. Everything in this
+module therefore runs on one thread of BLAS. A few eigenpairs of a large matrix come from
+products with blocks of vectors (a block Krylov method). The dense solver handles small
+matrices, flat spectra, and results that fail the check of their residual.
 """
 
 from collections.abc import Iterator
@@ -17,32 +17,32 @@ from scipy.linalg.blas import dgemm, sgemm
 from .._utils.arrays import as_float32, as_float64, is_tensor, namespace, to_device_of, to_host
 from .threads import one_blas_thread
 
-# Eigenvectors that are refined together with the wanted ones, so that those at the edge are
-# not mixed with their neighbours beyond it.
+# Additional eigenvectors that are refined together with the wanted ones. Without them, the last
+# wanted eigenvectors would mix with the next ones.
 _SPARE_VECTORS = 16
 
-# Angle between a refined eigenvector and the exact one that is allowed, by the type in which
-# products of features were taken. The error of the eigenvalue is its square. Features of
-# networks leave some 1e-5 in float32.
-_TOLERANCES = {np.float32: 2e-4, np.float64: 1e-9}
+# Largest accepted angle between a refined eigenvector and the exact one, by the type in which
+# products of features are computed. The relative error of the eigenvalue is its square. For
+# features of networks, the angle in float32 is about 1e-5.
+_TOLERANCES: dict[type, float] = {np.float32: 2e-4, np.float64: 1e-9}
 
-# Rows of a matrix, in multiples of the wanted vectors, from which on products are faster than
-# the dense solver.
+# Number of rows, in multiples of the wanted vectors, above which products are faster than the
+# dense solver.
 _LARGE = 16
 
-# Vectors that are multiplied together.
+# Number of vectors that are multiplied together.
 _BLOCK = 16
 
-# Vectors of the basis at which its eigenpairs are computed for the first time, and vectors at
-# most, in multiples of the wanted ones.
+# Sizes of the basis, in multiples of the wanted vectors: at the first computation of its
+# eigenpairs, and at most.
 _FIRST_CHECK, _LARGEST_BASIS = 3.6, 6
 
-# Blocks between two checks, and the share of the angle that may be left after them: where the
+# Number of blocks between two checks, and the largest ratio of the angles at the two. If the
 # basis converges more slowly, the dense solver is faster.
 _BLOCKS_OF_CHECK = 2
 _SLOWEST = 0.3
 
-# Blocks of a second start, which searches for eigenvectors that the first one missed.
+# Number of blocks of a second start, which searches for eigenvectors that the first one missed.
 _BLOCKS_OF_SEARCH = 2
 
 
@@ -54,25 +54,25 @@ def leading_eigenpairs(
     Parameters
     ----------
     scatter : array of shape (m, m)
-        The matrix in float64: an array, or a tensor on its device.
+        Matrix in float64: an array, or a tensor on its device.
 
     k : int
         Number of eigenpairs, at most `m`.
 
     dtype : {numpy.float32, numpy.float64}, default=numpy.float64
-        Type in which products of features were taken. For float32, eigenvectors of the
-        rounded matrix are the basis of a Rayleigh-Ritz step on the exact one.
+        Type in which products of features were computed. For float32, eigenvectors of the
+        rounded matrix are the basis of a Rayleigh-Ritz step on the exact matrix.
 
     Returns
     -------
     values : ndarray of shape (k,)
-        Eigenvalues, falling and at least 0.
+        Eigenvalues in descending order, at least 0.
 
     vectors : ndarray of shape (m, k)
         Orthonormal eigenvectors.
     """
     if not is_tensor(scatter) and not scatter.flags.f_contiguous:
-        # BLAS would copy it for every product; it is its own transpose.
+        # BLAS would copy it for every product, and a symmetric matrix equals its transpose.
         scatter = scatter.T
     with one_blas_thread:
         pairs = _refined_bases(scatter, k, dtype)
@@ -82,7 +82,7 @@ def leading_eigenpairs(
 
 
 def _bases(scatter: Any, k: int, dtype: type) -> Iterator[Any]:
-    """Yield bases of about the leading eigenvectors, the cheapest first."""
+    """Yield bases that approximate the leading eigenvectors, the cheapest first."""
     m, wide = len(scatter), min(len(scatter), k + _SPARE_VECTORS)
     exact = dtype == np.float64
     rounded = scatter if exact else as_float32(scatter)
@@ -100,14 +100,14 @@ def _bases(scatter: Any, k: int, dtype: type) -> Iterator[Any]:
 
 
 def _dense(matrix: Any, k: int) -> tuple[Any, Any]:
-    """Return the leading `k` eigenvalues, rising, and eigenvectors, by a dense solver."""
+    """Return the leading `k` eigenpairs in ascending order, computed by a dense solver."""
     m = len(matrix)
     if is_tensor(matrix):
         values, vectors = namespace(matrix).linalg.eigh(matrix)
     else:
         values, vectors = eigh(matrix, lower=False, subset_by_index=[m - k, m - 1])
         if len(values) < k:
-            # LAPACK can lose some of equal eigenvalues when it is asked for a part.
+            # LAPACK can miss some of several equal eigenvalues if only a part is requested.
             values, vectors = eigh(matrix, driver="evd")
     return values[-k:], vectors[:, -k:]
 
@@ -115,10 +115,10 @@ def _dense(matrix: Any, k: int) -> tuple[Any, Any]:
 def _refined_bases(
     scatter: Any, k: int, dtype: type
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-    """Yield Ritz pairs of each basis, and the largest angle of the last `k` of them.
+    """Yield Ritz pairs of each basis and of its image, and the largest angle of the last `k`.
 
-    Then once more, of the image of the basis: of what rounding has added to it, most lies along
-    small eigenvalues, and is gone there.
+    Rounding errors of the basis lie mostly along small eigenvalues. One more product with the
+    matrix removes them.
     """
     for vectors in _bases(scatter, k, dtype):
         values, vectors, image, angle = _ritz_pairs(scatter, vectors, k)
@@ -130,7 +130,7 @@ def _refined_bases(
 def _ritz_pairs(
     scatter: Any, vectors: Any, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Return Ritz pairs, values rising, the image of the vectors, and a bound of their angles."""
+    """Return ascending Ritz pairs, the image of the vectors, and a bound of the angles."""
     image = to_host(_image(scatter, vectors))
     vectors = to_host(vectors)
     values, mixing = eigh(vectors.T @ image, vectors.T @ vectors)
@@ -143,14 +143,14 @@ def _ritz_pairs(
 
 
 def _krylov_vectors(A: np.ndarray, k: int, wide: int, tolerance: float) -> np.ndarray | None:
-    """Return about the leading `wide` eigenvectors, of which `k` have converged, or None."""
+    """Return approximations of the leading `wide` eigenvectors, or None if `k` do not converge."""
     basis = _KrylovBasis(A, _LARGEST_BASIS * wide)
     basis.grow(int(_FIRST_CHECK * wide))
     before = 1.0
     while True:
         values, vectors, residual = basis.eigenpairs(wide, k)
         gap = values[-k] - values[0]
-        # What rounding leaves of the residual, however large the basis is.
+        # Residual that rounding leaves even for a large basis.
         noise = 16 * np.finfo(A.dtype).eps * values[-1]
         if residual <= max(tolerance * gap, noise):
             return None if basis.has_missed(values[-k]) else vectors.astype(np.float64, order="F")
@@ -161,40 +161,41 @@ def _krylov_vectors(A: np.ndarray, k: int, wide: int, tolerance: float) -> np.nd
 
 
 class _KrylovBasis:
-    """Orthonormal basis that grows by the image of its last block under a symmetric matrix.
+    """Orthonormal basis that is extended by the product of a matrix and its last block.
 
     Parameters
     ----------
     A : ndarray of shape (m, m), F-ordered
-        The matrix, float32 or float64.
+        Symmetric matrix, float32 or float64.
 
-    most : int
-        Vectors at most; one block more has room.
+    max_size : int
+        Number of vectors at which the basis is full. The last blocks may exceed it.
     """
 
-    def __init__(self, A: np.ndarray, most: int) -> None:
+    def __init__(self, A: np.ndarray, max_size: int) -> None:
         self._A = A
         self._rng = np.random.default_rng(0)
-        room = most + (_BLOCKS_OF_CHECK + _BLOCKS_OF_SEARCH) * _BLOCK
-        self._vectors, self._images = (np.empty((len(A), room), A.dtype, "F") for _ in range(2))
-        self._projected = np.zeros((room, room), A.dtype)
-        self._most = most
+        capacity = max_size + (_BLOCKS_OF_CHECK + _BLOCKS_OF_SEARCH) * _BLOCK
+        self._vectors = np.empty((len(A), capacity), A.dtype, "F")
+        self._images = np.empty((len(A), capacity), A.dtype, "F")
+        self._projected = np.zeros((capacity, capacity), A.dtype)
+        self._max_size = max_size
         self._size = 0
         self._next = self._random_block()
 
     @property
     def is_full(self) -> bool:
-        """Whether the basis has as many vectors as it may have."""
-        return self._size >= self._most
+        """Whether the basis has reached its maximal size."""
+        return self._size >= self._max_size
 
     def grow(self, n_vectors: int) -> None:
-        """Append at least `n_vectors`, in blocks."""
+        """Append at least `n_vectors` vectors, in blocks."""
         stop = self._size + n_vectors
         while self._size < stop:
             before, new = self._size, slice(self._size, self._size + _BLOCK)
             block = self._next
             for _ in range(2):
-                # What is left of a block inside the basis is noise after the second time.
+                # After the second pass, only noise of the block is left inside the basis.
                 known = self._vectors[:, :before]
                 block = qr(
                     block - _product(known, _product(known, block, trans_a=True)), mode="economic"
@@ -207,7 +208,7 @@ class _KrylovBasis:
             )
 
     def eigenpairs(self, wide: int, k: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return the leading Ritz pairs, values rising, and the residual of the last `k`."""
+        """Return the leading Ritz pairs in ascending order, and the residual of the last `k`."""
         now = slice(self._size)
         values, mixing = eigh(self._projected[now, now], lower=False, driver="evd")
         values, mixing = values[-wide:], mixing[:, -wide:].astype(self._A.dtype, order="F")
@@ -217,10 +218,10 @@ class _KrylovBasis:
         return values, vectors, float(np.linalg.norm(residual, axis=0).max())
 
     def has_missed(self, value: float) -> bool:
-        """Whether the matrix has eigenvalues above `value` that the basis does not contain.
+        """Return whether the basis lacks eigenvectors of eigenvalues above `value`.
 
-        One start finds as many of equal eigenvalues as a block has columns. A second start,
-        orthogonal to the basis, finds the others.
+        Of several equal eigenvalues, one start finds as many as a block has columns. A second
+        start, orthogonal to the basis, finds the remaining ones.
         """
         found = self._size
         self._next = self._random_block()
@@ -233,13 +234,13 @@ class _KrylovBasis:
 
 
 def _image(A: Any, vectors: Any) -> Any:
-    """Product of a symmetric matrix and a few vectors."""
+    """Return the product of a symmetric matrix and a few vectors."""
     if is_tensor(A):
         return A @ vectors
-    # The vectors first, which are few: BLAS takes half as long as the other way round.
+    # With the few vectors as the first factor, BLAS takes half as long.
     return (sgemm if A.dtype == np.float32 else dgemm)(1.0, vectors, A, trans_a=True).T
 
 
 def _product(A: np.ndarray, B: np.ndarray, **kwargs: Any) -> np.ndarray:
-    """Matrix product by scipy's BLAS, which copies what is not F-ordered."""
+    """Return the product of two F-ordered matrices by scipy's BLAS, which copies others."""
     return (sgemm if A.dtype == np.float32 else dgemm)(1.0, A, B, **kwargs)

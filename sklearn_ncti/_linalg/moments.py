@@ -1,8 +1,8 @@
-"""First and second moments of features, whole and by class, in one pass over chunks.
+"""First and second moments of features, of all rows and by class, in one pass over chunks.
 
 Features are often float32 with a mean far larger than their spread. Every chunk is therefore
-centred before it is squared: the textbook form ``X'X - n m m'`` loses all its digits there.
-Products within a chunk may be taken in float32; sums over chunks are float64 always.
+centered before it is squared: the textbook form ``X'X - n m m'`` would lose all digits.
+Products within a chunk may be computed in float32; sums over chunks are always in float64.
 """
 
 import mmap
@@ -26,25 +26,25 @@ from .._utils.arrays import (
 )
 from .threads import exact_float32_products, shared_work
 
-# Values in a chunk of which products are taken, 32 or 64 MiB: large enough for BLAS to be as
-# fast as on the whole, small beside the features.
+# Number of values in a chunk that is multiplied, 32 or 64 MiB. BLAS is as fast on such a chunk as
+# on the whole matrix, and the chunk takes little memory compared with the features.
 _CHUNK_VALUES = 1 << 23
 
-# Columns of a tile of second moments, and multiplications in the part of it that is one piece
-# of work, some milliseconds. Within a piece float32 products are summed in float32.
+# Number of columns of a tile of second moments, and of multiplications in one unit of work, which
+# takes some milliseconds. Within a unit, float32 products are summed in float32.
 _TILE_COLUMNS = 512
 _TILE_PRODUCTS = 1 << 29
 
-# Values in a chunk that is only read once, 2 or 4 MiB: it stays in the cache.
+# Number of values in a chunk that is read only once, 2 or 4 MiB, so that it fits in the CPU cache.
 _CACHED_VALUES = 1 << 19
 
-# Rows that are looked at for a first guess of the mean.
+# Number of rows that are used for a first estimate of the mean.
 _SAMPLED_ROWS = 256
 
 
 @dataclass(frozen=True)
 class RawMoments:
-    """Sums over rows about a common shift. Those of disjoint rows add, and subtract.
+    """Sums over rows about a common shift. Sums of disjoint rows can be added and subtracted.
 
     Attributes
     ----------
@@ -69,7 +69,10 @@ class RawMoments:
         return type(self)(self.n - other.n, self.total - other.total, self.square - other.square)
 
     def scatter(self, *, overwrite: bool = False) -> Any:
-        """Sum of the outer products about the mean of the rows, in `square` if wanted."""
+        """Return the sum of the outer products about the mean of the rows.
+
+        With `overwrite`, the result may be stored in the memory of `square`.
+        """
         if is_tensor(self.square):
             return self.square - self.total[:, None] * (self.total / self.n)
         return dger(-1.0 / self.n, self.total, self.total, a=self.square, overwrite_a=overwrite)
@@ -82,7 +85,7 @@ class ClassMoments:
     Attributes
     ----------
     counts : ndarray of shape (n_classes,)
-        Rows of each class.
+        Number of rows of each class.
 
     means : ndarray of shape (n_classes, n_features)
         Class means; zero for a class without rows.
@@ -97,7 +100,7 @@ class ClassMoments:
 
     @property
     def priors(self) -> np.ndarray:
-        """Share of the rows that each class has."""
+        """Fraction of the rows in each class."""
         return self.counts / self.counts.sum()
 
     @property
@@ -108,17 +111,17 @@ class ClassMoments:
 
     @property
     def total(self) -> np.ndarray:
-        """Scatter of the rows about the overall mean: the sum of the other two."""
+        """Scatter of the rows about the overall mean, the sum of `within` and `between`."""
         return self.within + self.between
 
 
 def chunks(n_rows: int, n_features: int, values: int | None = None) -> Iterator[slice]:
-    """Yield slices over the rows, each about the size of one chunk."""
+    """Yield slices over the rows, each of about `values` values."""
     return _slices(n_rows, max(1, (values or _CACHED_VALUES) // max(1, n_features)))
 
 
 def _slices(n_rows: int, step: int) -> Iterator[slice]:
-    """Yield slices of about equally many rows, `step` at most."""
+    """Yield slices of about the same length, at most `step`."""
     step = -(-n_rows // max(1, -(-n_rows // step)))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
@@ -138,30 +141,30 @@ def centered_chunks(
     Parameters
     ----------
     X : ndarray or tensor of shape (n_samples, n_features)
-        Rows. A memory-mapped array is read chunk by chunk, and its pages are let go again.
+        Rows. A memory-mapped array is read chunk by chunk, and its pages are released.
 
     shift : ndarray of shape (n_features,)
-        What is subtracted, of type `dtype`.
+        Vector that is subtracted from every row, of type `dtype`.
 
     dtype : {numpy.float32, numpy.float64}
         Type of the chunks.
 
     rows : ndarray of int, default=None
-        The rows to look at; None for all. The slices then count through `rows`.
+        Indices of the rows to use. If None, all rows are used. The slices index `rows`.
 
     values : int, default=None
-        Values in a chunk.
+        Approximate number of values in a chunk.
 
     run : callable, default=map
-        Shares the work on a chunk among threads, see `shared_work`.
+        Function that shares the work on a chunk among threads, see `shared_work`.
 
     Yields
     ------
     part : slice
-        Which rows.
+        Rows of the chunk.
 
     block : ndarray or tensor of shape (rows in the chunk, n_features), C-ordered
-        The chunk. An array is overwritten by the next one.
+        Centered values. The memory of an array is reused for the next chunk.
     """
     n, d = X.shape if rows is None else (len(rows), X.shape[1])
     parts = list(chunks(n, d, values))
@@ -173,27 +176,27 @@ def centered_chunks(
             yield part, chosen.to(torch.float32 if dtype == np.float32 else torch.float64) - shift
         return
     buffer = np.empty((parts[0].stop, d), dtype=dtype)
-    let_go = _page_release(X)
+    release_pages = _page_release(X)
     for part in parts:
         block = buffer[: part.stop - part.start]
 
-        def fill(within, part=part, block=block):
+        def fill(within: slice, part: slice = part, block: np.ndarray = block) -> None:
             own = slice(part.start + within.start, part.start + within.stop)
             chosen = X[own if rows is None else rows[own]]
             np.subtract(chosen, shift, out=block[within], casting="same_kind")
-            let_go()
+            release_pages()
 
         deque(run(fill, chunks(*block.shape)), maxlen=0)
         yield part, block
 
 
-def first_guess(X: Any, dtype: type) -> np.ndarray:
-    """Mean of a few rows, spread evenly, in `dtype`: near enough to centre by."""
+def approximate_mean(X: Any, dtype: type) -> np.ndarray:
+    """Return the mean of a few evenly spaced rows in `dtype`, for approximate centering."""
     d = X.shape[1]
     rows = np.arange(0, len(X), max(1, len(X) // _SAMPLED_ROWS))[:_SAMPLED_ROWS]
     total = zeros_on_device_of((d,), X)
     with np.errstate(invalid="ignore", over="ignore"):
-        # A few rows at once: the system maps far more of a file than what is touched.
+        # A few rows at a time, as the system maps far more of a file than the rows that are read.
         for _, block in centered_chunks(X, np.zeros(d), np.float64, rows=rows, values=16 * d):
             total += block.sum(0)
     return (to_host(total) / len(rows)).astype(dtype)
@@ -202,7 +205,7 @@ def first_guess(X: Any, dtype: type) -> np.ndarray:
 def raw_moments(
     X: Any, shift: np.ndarray, dtype: type = np.float64, rows: np.ndarray | None = None
 ) -> RawMoments:
-    """Sums of the rows of `X` and of their outer products about `shift`, in one pass.
+    """Return sums of the rows of `X` and of their outer products about `shift`, in one pass.
 
     Parameters
     ----------
@@ -210,18 +213,18 @@ def raw_moments(
         Rows.
 
     shift : ndarray of shape (n_features,)
-        What is subtracted from every row, of type `dtype`.
+        Vector that is subtracted from every row, of type `dtype`.
 
     dtype : {numpy.float32, numpy.float64}, default=numpy.float64
-        Type in which products within a chunk are taken.
+        Type in which products within a chunk are computed.
 
     rows : ndarray of int, default=None
-        The rows to look at; None for all.
+        Indices of the rows to use. If None, all rows are used.
 
     Returns
     -------
     moments : RawMoments
-        The sums, in float64, where `X` lies.
+        Sums in float64, on the device of `X`.
 
     Raises
     ------
@@ -231,7 +234,7 @@ def raw_moments(
     d = X.shape[1]
     n = len(X) if rows is None else len(rows)
     total = zeros_on_device_of((d,), X)
-    # What NaN and infinity do to the sums is looked at in the end.
+    # NaN and infinity propagate to the sums, which are checked at the end.
     with shared_work_on(X) as run, np.errstate(invalid="ignore", over="ignore"):
         add, result = _outer_products(X, d, dtype, run)
         for _, block in centered_chunks(X, shift, dtype, rows=rows, values=_CHUNK_VALUES, run=run):
@@ -247,26 +250,26 @@ def raw_moments(
 def row_products(
     X: Any, dtype: type = np.float64, center: np.ndarray | None = None
 ) -> tuple[np.ndarray, Any]:
-    """Mean of the columns, and products of the centred rows with each other.
+    """Return the mean of the columns, and the products of the centered rows with each other.
 
     Parameters
     ----------
     X : ndarray or tensor of shape (n_samples, n_features)
-        Rows, fewer than there are features.
+        Rows, fewer than features.
 
     dtype : {numpy.float32, numpy.float64}, default=numpy.float64
-        Type in which products are taken.
+        Type in which products are computed.
 
     center : ndarray of shape (n_features,), default=None
-        What is subtracted from every row; None for the mean.
+        Vector that is subtracted from every row. If None, the mean of the rows is used.
 
     Returns
     -------
     center : ndarray of shape (n_features,)
-        What was subtracted.
+        Vector that was subtracted.
 
     products : array of shape (n_samples, n_samples)
-        ``Xc @ Xc.T``, in float64, where `X` lies.
+        ``Xc @ Xc.T`` in float64, on the device of `X`.
 
     Raises
     ------
@@ -290,7 +293,7 @@ def row_products(
 
 
 def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
-    """Second moments of the rows of `X` about `center`, on the smaller side.
+    """Return the smaller of the two Gram matrices of `X`, centered at `center`.
 
     Parameters
     ----------
@@ -298,13 +301,13 @@ def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
         Rows, float32 or float64.
 
     center : ndarray of shape (n_features,), default=None
-        What is subtracted from every row; None for nothing.
+        Vector that is subtracted from every row. If None, `X` is not centered.
 
     Returns
     -------
     gram : ndarray of shape (m, m), m = min(n_samples, n_features)
-        ``Xc.T @ Xc`` where there are at least as many rows as features, else ``Xc @ Xc.T``.
-        The two have the same non-zero eigenvalues: the squared singular values of ``Xc``.
+        ``Xc.T @ Xc`` if there are at least as many rows as features, else ``Xc @ Xc.T``.
+        Both have the same non-zero eigenvalues, the squared singular values of ``Xc``.
     """
     shift = np.zeros(X.shape[1]) if center is None else center
     if len(X) < X.shape[1]:
@@ -313,7 +316,7 @@ def gram(X: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
 
 
 def column_means(X: Any, rows: np.ndarray | None = None) -> np.ndarray:
-    """Mean of every column over `rows` (None for all), summed in float64."""
+    """Return the mean of every column over `rows` (None for all), summed in float64."""
     n, d = X.shape if rows is None else (len(rows), X.shape[1])
     total = zeros_on_device_of((d,), X)
     for part in chunks(n, d):
@@ -322,10 +325,10 @@ def column_means(X: Any, rows: np.ndarray | None = None) -> np.ndarray:
 
 
 def class_moments(H: Any, y: np.ndarray, n_classes: int) -> ClassMoments:
-    """Counts, means and within-class scatter of labelled rows.
+    """Return counts, means and within-class scatter of labelled rows.
 
-    The scatter is taken about the class means themselves, not as a difference of total and
-    between-class scatter, so that it stays exact where a class collapses to one point.
+    The scatter is computed about the class means themselves, not as the difference of total and
+    between-class scatter, so that it stays exact if a class collapses to one point.
 
     Parameters
     ----------
@@ -341,29 +344,45 @@ def class_moments(H: Any, y: np.ndarray, n_classes: int) -> ClassMoments:
     Returns
     -------
     moments : ClassMoments
-        The moments.
+        Moments of the classes.
     """
     counts = np.bincount(y, minlength=n_classes)
     sums = zeros_on_device_of((n_classes, H.shape[1]), H)
     for classes, rows in _chunks_by_class(H, y):
         _add_by_class(sums, classes, rows)
     means = to_host(sums) / np.maximum(counts, 1)[:, None]
-    # Sums of many rows are rounded; what is left about a first mean is summed exactly enough.
+    # Sums of many rows are rounded. A second pass about the first means corrects the means.
     sums = zeros_on_device_of(sums.shape, H)
     add, result = _outer_products(H, H.shape[1], np.float64)
     for classes, rows in _chunks_by_class(H, y, means):
         _add_by_class(sums, classes, rows)
         add(rows)
     rest = to_host(sums) / np.maximum(counts, 1)[:, None]
-    # Where a class has collapsed, the scatter about the first mean is that of its rounding.
+    # For a collapsed class, the scatter about the first mean is only rounding error.
     within = (to_host(result()) - rest.T @ (counts[:, None] * rest)) / len(H)
     return ClassMoments(counts=counts, means=means + rest, within=within)
 
 
-def scatter_about(H: Any, centers: np.ndarray | None = None, y: np.ndarray | None = None):
-    """Mean outer product of the rows of `H` about 0, or about the center of their class.
+def scatter_about(
+    H: Any, centers: np.ndarray | None = None, y: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the mean outer product of the rows of `H` about 0, or about their class centers.
 
-    Returns an ndarray of shape (k, k) for rows in k dimensions.
+    Parameters
+    ----------
+    H : ndarray or tensor of shape (n_samples, k)
+        Rows, float64.
+
+    centers : ndarray of shape (n_classes, k), default=None
+        Centers of the classes. If None, the rows are not centered.
+
+    y : ndarray of shape (n_samples,), default=None
+        Class of each row, needed with `centers`.
+
+    Returns
+    -------
+    scatter : ndarray of shape (k, k)
+        Mean outer product, on the host.
     """
     add, result = _outer_products(H, H.shape[1], np.float64)
     for _, rows in _chunks_by_class(H, y, centers):
@@ -374,7 +393,7 @@ def scatter_about(H: Any, centers: np.ndarray | None = None, y: np.ndarray | Non
 def _chunks_by_class(
     H: Any, y: np.ndarray | None, centers: np.ndarray | None = None
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield the classes of a chunk of rows, and the rows, less the centers of these classes."""
+    """Yield the classes of a chunk of rows, and the rows minus the centers of their classes."""
     y = None if y is None else to_device_of(y, H)
     centers = None if centers is None else to_device_of(centers, H)
     for part in chunks(*H.shape):
@@ -392,9 +411,9 @@ def _add_by_class(sums: Any, classes: Any, rows: Any) -> None:
 
 
 def check_finite(X: Any, dtype: type = np.float64) -> None:
-    """Raise a ValueError that says what in `X` leaves its sums or squares without a value.
+    """Raise a ValueError that describes why sums or squares of `X` are not finite.
 
-    That is NaN, infinity or, where products are taken in float64, values that are too large.
+    The reason is NaN, infinity or, for products in float64, values that are too large.
     """
     largest = 0.0
     for part in chunks(*X.shape):
@@ -405,7 +424,7 @@ def check_finite(X: Any, dtype: type = np.float64) -> None:
             raise ValueError(
                 f"Input X contains {'NaN' if np.isnan(block[row, column]) else 'infinity'}: the "
                 f"first is in row {part.start + row}, column {column}.\nFeatures must be finite. "
-                "Look at what that row was computed from; features in 16 bits may have "
+                "Check the input of that row; features in 16 bits may have "
                 "overflowed, compute them in 32 then."
             )
         largest = max(largest, float(np.abs(block).max()))
@@ -416,47 +435,40 @@ def check_finite(X: Any, dtype: type = np.float64) -> None:
         )
 
 
-# Products of arrays are numpy's: scipy's functions hold the interpreter while they compute, so
-# that threads would wait for each other.
+# Arrays are multiplied by numpy: scipy's functions hold the global interpreter lock while they
+# compute, so that threads would wait for each other.
 
 
 def product(A: Any, B: Any) -> Any:
-    """Matrix product, without TF32 where it is of tensors."""
+    """Return the matrix product, without TF32 for tensors."""
     with exact_float32_products if is_tensor(A) else nullcontext():
         return A @ B
 
 
 def shared_work_on(X: Any) -> AbstractContextManager[Callable]:
-    """Return the context of `shared_work`, or of `map` for tensors."""
+    """Return the context of `shared_work` for arrays, and of `map` for tensors."""
     return nullcontext(map) if is_tensor(X) else shared_work()
 
 
 def _sum(block: Any) -> Any:
-    """Sum of the rows of a C-ordered chunk."""
+    """Return the sum of the rows of a C-ordered chunk."""
     if is_tensor(block):
         return block.sum(0)
     return np.ones(len(block), dtype=block.dtype) @ block
 
 
 def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[Callable, Callable]:
-    """Return what adds ``block.T @ block`` to a float64 sum, and what gives the sum.
+    """Return a function that adds ``block.T @ block`` to a float64 sum, and one that returns it.
 
-    The sum of arrays is made of tiles, which `run` shares among threads. What a tile is does
-    not depend on their number.
+    For arrays, the sum consists of tiles that `run` shares among threads. The tiles do not
+    depend on the number of threads.
     """
     if is_tensor(X):
-        total = zeros_on_device_of((m, m), X)
-
-        def add(block):
-            with exact_float32_products:
-                total.add_(block.T @ block)
-
-        return add, lambda: total
-
+        return _outer_products_on_device(X, m)
     out = np.zeros((m, m))
     tiles = list(_slices(m, _TILE_COLUMNS))
 
-    def add(block):
+    def add(block: np.ndarray) -> None:
         step = max(1, _TILE_PRODUCTS // tiles[0].stop ** 2)
         pieces = [
             (rows, left, right)
@@ -466,34 +478,45 @@ def _outer_products(X: Any, m: int, dtype: type, run: Callable = map) -> tuple[C
             for rows in _slices(len(block), step)
         ]
 
-        def multiply(piece):
+        def multiply(piece: tuple[slice, slice, slice]) -> np.ndarray:
             rows, left, right = piece
             return block[rows, left].T @ block[rows, right]
 
         for (_, left, right), found in zip(pieces, run(multiply, pieces), strict=True):
             out[left, right] += found
 
-    def result():
+    def result() -> np.ndarray:
         for right in tiles:
             for left in tiles:
                 if left.start < right.start:
                     out[right, left] = out[left, right].T
-        # F-ordered, as LAPACK takes it uncopied.
+        # F-ordered, so that LAPACK does not copy it.
         return out.T
 
     return add, result
 
 
-def _page_release(X: np.ndarray) -> Callable[[], None]:
-    """Return what lets go of the pages that a memory-mapped array has read so far.
+def _outer_products_on_device(X: Any, m: int) -> tuple[Callable, Callable]:
+    """Return the functions of `_outer_products` for tensors."""
+    total = zeros_on_device_of((m, m), X)
 
-    They stay in the cache of the system, but no longer count as memory of this process,
-    which would else grow to the size of the file.
+    def add(block: Any) -> None:
+        with exact_float32_products:
+            total.add_(block.T @ block)
+
+    return add, lambda: total
+
+
+def _page_release(X: np.ndarray) -> Callable[[], None]:
+    """Return a function that releases the pages that a memory-mapped array has read so far.
+
+    The pages stay in the cache of the system, but no longer count as memory of this process.
+    Otherwise, the memory of the process would grow to the size of the file.
     """
-    base = X
+    base: Any = X
     while base is not None and not isinstance(base, np.memmap):
         base = getattr(base, "base", None)
-    # In mode "c" the pages hold changes that the file has not.
+    # In mode "c", the pages contain changes that the file does not have.
     if base is None or base.mode not in ("r", "r+") or not hasattr(mmap, "MADV_DONTNEED"):
         return lambda: None
     while isinstance(base, np.ndarray):

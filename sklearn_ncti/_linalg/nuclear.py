@@ -1,4 +1,4 @@
-"""Nuclear norms (sums of singular values), of a matrix, of a scatter, and by class."""
+"""Nuclear norms (sums of singular values) of a matrix, from a Gram matrix, and by class."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -11,22 +11,22 @@ from .._utils.arrays import namespace, to_device_of, to_host
 from .moments import gram, shared_work_on
 from .threads import one_blas_thread
 
-# Values of the blocks that are computed together: 4 MiB on the host, where they should stay
-# in the cache; on a device few large batches are better than many small ones.
+# Number of values of the blocks that are computed together: 4 MiB on the host, to fit in the CPU
+# cache. On a device, few large batches are faster than many small ones.
 _BATCH_VALUES = 1 << 19
 _DEVICE_BATCH_VALUES = 1 << 25
 
-# Values of rows and norms from which on it pays to share classes among threads.
+# Number of values above which classes are shared among threads.
 _SHARED_VALUES = 2e7
 
 
 def nuclear_norm(X: Any) -> float:
-    """Nuclear norm of a large matrix, through the eigenvalues of its smaller Gram matrix."""
+    """Return the nuclear norm of a large matrix, from its smaller Gram matrix."""
     return nuclear_norm_from_gram(gram(X))
 
 
 def nuclear_norm_from_gram(gram: np.ndarray) -> float:
-    """Nuclear norm of any A with ``A.T @ A`` = `gram`: the sum of the eigenvalues' roots."""
+    """Return the nuclear norm of a matrix ``A`` with ``A.T @ A`` equal to `gram`."""
     # Rounding can leave an eigenvalue of a positive semidefinite matrix slightly below zero.
     with one_blas_thread:
         return float(np.sqrt(np.clip(eigvalsh(gram), 0.0, None)).sum())
@@ -39,20 +39,20 @@ def class_nuclear_norms(
     n_classes: int,
     n_columns: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nuclear norm of the rows of each class, and the sum of their entries at that class.
+    """Return the nuclear norm of the rows of each class, and the sum of their own entries.
 
-    The rows are computed from `H` class by class, so that they never are all in memory. The
-    norm of a block comes from its Gram matrix on the side that is smaller: n_c for classes
-    of few rows, else the number of columns. That loses digits of singular values below 1e-8
-    of the largest, and none of their sum.
+    The own entry of a row is the one in the column of its class. The rows are computed from `H`
+    class by class, so that they are never all in memory. The norm of a class comes from the
+    smaller Gram matrix of its rows. Singular values below 1e-8 of the largest lose digits by
+    this, but their sum does not.
 
     Parameters
     ----------
     rows : callable
-        From rows of `H`, shape (m, k), to those of the matrix, shape (m, n_columns).
+        Function from rows of `H`, shape (m, k), to rows of the matrix, shape (m, n_columns).
 
     H : ndarray or tensor of shape (n_samples, k)
-        What the rows are computed from.
+        Rows from which the rows of the matrix are computed.
 
     y : ndarray of shape (n_samples,)
         Class of each row, 0 to ``n_classes - 1``.
@@ -61,15 +61,15 @@ def class_nuclear_norms(
         Number of classes.
 
     n_columns : int
-        Columns of the matrix, at least `n_classes`.
+        Number of columns of the matrix, at least `n_classes`.
 
     Returns
     -------
     norms : ndarray of shape (n_classes,)
-        Zero for a class without rows.
+        Nuclear norms; zero for a class without rows.
 
     own : ndarray of shape (n_classes,)
-        Sum over the rows of class c of their entry in column c.
+        Sum of the entries in column c over the rows of class c.
     """
     xp = namespace(H)
     norms, own = np.zeros(n_classes), np.zeros(n_classes)
@@ -77,17 +77,19 @@ def class_nuclear_norms(
     n_values = len(y) * n_columns * (H.shape[1] + min(largest, n_columns))
     values = _BATCH_VALUES if xp is np else _DEVICE_BATCH_VALUES
 
-    def measure(batch):
+    def measure(
+        batch: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         classes, index, valid = batch
         n_blocks, n_rows = index.shape
         tall = n_rows >= n_columns
-        # Only a tall block can be larger than a batch; its Gram matrix is a sum over rows.
+        # Only a tall block can exceed the size of a batch. Its Gram matrix is a sum over rows.
         step = max(1, values // n_columns // n_blocks) if tall else n_rows
         products, hits = 0.0, 0.0
         for start in range(0, n_rows, step):
             part = index[:, start : start + step]
             P = rows(H[to_device_of(part.ravel(), H)]).reshape(*part.shape, n_columns)
-            # Rows that only fill a block up become zero, which adds no singular value.
+            # Padding rows become zero, which adds no singular value.
             scale = to_device_of(valid[:, start : start + step], H)
             P *= scale[..., None]
             own_entries = P[to_device_of(np.arange(n_blocks), H), :, to_device_of(classes, H)]
@@ -108,10 +110,18 @@ def class_nuclear_norms(
 def _class_batches(
     y: np.ndarray, n_classes: int, n_rows: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield classes of about one size, about `n_rows` rows together, or a single class.
+    """Yield batches of classes of similar size, of about `n_rows` rows or of a single class.
 
-    Yields the classes, the indices of their rows, shape (number of classes, rows of the
-    largest), and 1.0 where an index is valid, 0.0 where it only fills up.
+    Yields
+    ------
+    classes : ndarray of shape (n_blocks,)
+        Classes of the batch.
+
+    index : ndarray of shape (n_blocks, n_rows of the largest class)
+        Indices of the rows of each class.
+
+    valid : ndarray of the same shape
+        1.0 where an index is valid, 0.0 where it is padding.
     """
     counts = np.bincount(y, minlength=n_classes)
     order = np.argsort(y, kind="stable")
@@ -119,14 +129,14 @@ def _class_batches(
     by_size = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     first = 0
     while first < len(by_size):
-        most = counts[by_size[first]]
-        # Filling up may add an eighth to the work, or a row or two.
-        alike = counts[by_size[first:]] >= min(most - 2, 0.875 * most)
-        last = first + int(np.count_nonzero(alike[: max(1, n_rows // most)]))
+        largest = counts[by_size[first]]
+        # Padding may add up to an eighth to the work, or up to two rows.
+        similar = counts[by_size[first:]] >= min(largest - 2, 0.875 * largest)
+        last = first + int(np.count_nonzero(similar[: max(1, n_rows // largest)]))
         classes = by_size[first:last]
-        place = np.arange(most)
-        valid = place < counts[classes, None]
+        position = np.arange(largest)
+        valid = position < counts[classes, None]
         start = (ends - counts)[classes, None]
-        index = order[start + np.minimum(place, counts[classes, None] - 1)]
+        index = order[start + np.minimum(position, counts[classes, None] - 1)]
         yield classes, index, valid.astype(np.float64)
         first = last

@@ -1,1 +1,1 @@
-"""The Neural Collapse Transferability Index: discriminant, scorer and its three components."""
+"""The Neural Collapse Transferability Index: discriminant, scorer and the three components."""

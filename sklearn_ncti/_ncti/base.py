@@ -1,4 +1,4 @@
-"""What NCTIScorer and its components share: validation, projection, measurement."""
+"""Base classes of NCTIScorer and its components: validation, projection, measurement."""
 
 import warnings
 from functools import partial
@@ -17,9 +17,9 @@ from sklearn.base import (
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from .._linalg.moments import check_finite, scatter_about
+from .._linalg.moments import ClassMoments, check_finite, scatter_about
 from .._linalg.nuclear import class_nuclear_norms, nuclear_norm, nuclear_norm_from_gram
-from .._linalg.threads import threads_for_features
+from .._linalg.threads import fit_threads
 from .._utils.arrays import (
     check_same_namespace,
     check_tensor,
@@ -32,16 +32,17 @@ from .._utils.arrays import (
 )
 from .._utils.components import Components
 from .._utils.resampling import Draws
+from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels, has_other_rows, label_array
 from .batched import resampled_components
-from .discriminant import canonical_correlations, fit_discriminant
+from .discriminant import Discriminant, canonical_correlations, fit_discriminant
 from .projection import Projection, held_out_folds, held_out_projections
 
-#: The components in the order of the paper. Each is larger for the better features.
+#: Names of the components in the order of the paper. Larger is better for each.
 COMPONENTS = ("seli", "ncc", "vc")
 
-#: Rows per (principal component + class) under which the discriminant overfits. At this
-#: ratio pure noise of 64 features and 10 classes still gets ncc = 0.35 instead of 0.10
+#: Number of rows per (principal component + class) below which the discriminant overfits. At this
+#: ratio, pure noise of 64 features and 10 classes still has ncc = 0.35 instead of 0.10
 #: (benchmarks/overfitting.py).
 COMFORTABLE_ROWS = 5
 
@@ -49,19 +50,19 @@ _FLOATS = [np.float64, np.float32, np.float16]
 
 
 def has_few_rows(n: int, n_components: int, n_classes: int) -> bool:
-    """Whether a discriminant overfits `n` rows."""
+    """Return whether a discriminant overfits `n` rows."""
     return n < COMFORTABLE_ROWS * (n_components + n_classes)
 
 
-def measures_fitted_rows(scorer: Any) -> bool:
-    """Whether the rows of a scorer can be resampled in their principal coordinates."""
+def can_resample(scorer: Any) -> bool:
+    """Return whether the rows of a scorer can be resampled in their principal coordinates."""
     return scorer.variant == "released" and scorer.cv is None
 
 
 class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """One projection of labelled features, and what is measured under it.
+    """A projection of labelled features, and components that are measured under it.
 
-    A subclass names the components that it measures in `_measured`.
+    A subclass lists the components that it measures in `_measured`.
     """
 
     _parameter_constraints: dict = {
@@ -72,7 +73,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     }
     _measured: tuple[str, ...] = COMPONENTS
 
-    #: What of a network it measures, see :class:`~sklearn_ncti.FeatureScorer`.
+    #: Output of a network that is measured, see :class:`~sklearn_ncti.FeatureScorer`.
     response = "features"
 
     def __init__(
@@ -82,7 +83,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         shrinkage: str | float = "adaptive",
         variant: str = "released",
         cv: Any = None,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.shrinkage = shrinkage
         self.variant = variant
@@ -90,14 +91,14 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Fit the projection to labelled features and measure them under it.
+        """Fit the projection to labelled features, and measure the features under it.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features, one row per sample: an array, a memory-mapped one, a DataFrame, or a
+            Features, one row per sample: an array, a memory-mapped array, a DataFrame, or a
             torch tensor. Tensors on a CUDA device are scored there. Floating types of 16 and
-            32 bits are kept, anything else becomes float64.
+            32 bits are not converted; other types become float64.
 
         y : array-like of shape (n_samples,)
             Class of each row: strings, integers or booleans.
@@ -110,36 +111,35 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If `X` has NaN, infinity, fewer than two rows or only equal rows, values whose
-            squares are beyond the range of float64, or whole numbers that it rounds; if `y`
-            has another length than `X`, one class only, a missing label, or is no vector of
-            class labels; with `cv`, if not every row is held out once or a class is missing
-            from what is left.
+            If `X` contains NaN or infinity, has fewer than two rows or only equal rows, values
+            whose squares exceed the range of float64, or whole numbers that float64 rounds. If
+            `y` has another length than `X`, only one class, a missing label, or is not a vector
+            of class labels. With `cv`, if not every row is held out exactly once, or if a class
+            has no training rows.
 
         TypeError
             If labels cannot be sorted.
         """
-        given, given_y = X, y
-        X, y = self._validated(X, y, reset=True)
-        classes, codes = encode_labels(y)
-        self.classes_ = like_input(classes, given_y)
-        n, d = X.shape
+        rows, labels = self._validate(X, y, reset=True)
+        classes, codes = encode_labels(labels)
+        self.classes_ = like_input(classes, y)
+        n, d = rows.shape
         paper = self.variant == "paper"
         k = min(n, d) if paper else min(self.n_components, n, d)
         n_classes = len(classes)
-        with threads_for_features(n, d):
-            projection = Projection.of(X, codes, n_classes, k)
-            self._discriminant = self._fitted(projection)
+        with fit_threads(n, d):
+            projection = Projection.of(rows, codes, n_classes, k)
+            self._discriminant = self._fit_discriminant(projection)
             if self.cv is None:
-                self._components = self._measure(X, projection.H, codes, projection.moments)
+                self._components = self._measure(rows, projection.H, codes, projection.moments)
             else:
-                self._components = self._measure_held_out(X, codes, projection)
-        # For resamples: k numbers of a row, which is little beside its features.
-        self._projection = (projection, codes) if measures_fitted_rows(self) else None
+                self._components = self._measure_held_out(rows, codes, projection)
+        # Stored for `resample`. The k coordinates of a row are few compared with its features.
+        self._projection = (projection, codes) if can_resample(self) else None
         self.n_components_ = k
         self.shrinkage_ = self._discriminant.shrinkage
         ratio = projection.basis.variances / projection.basis.total_variance
-        self.explained_variance_ratio_ = like_input(ratio, given)
+        self.explained_variance_ratio_ = like_input(ratio, X)
         for name, value in self._components.raw.items():
             setattr(self, f"{name}_", value)
         self.notes_ = []
@@ -151,24 +151,26 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 "the discriminant overfits and even noise can look well separated. Measure rows "
                 f"that were not fitted with cv=5, add rows, or {fewer}."
             )
-            warnings.warn(self.notes_[0], UserWarning, stacklevel=2)
+            warnings.warn(self.notes_[0], UserWarning, stacklevel=find_stack_level())
         return self
 
-    def _fitted(self, projection):
-        """Discriminant of a projection, with the parameters of this estimator."""
+    def _fit_discriminant(self, projection: Projection) -> Discriminant:
+        """Return the discriminant of a projection for the parameters of this estimator."""
         paper = self.variant == "paper"
         k = projection.basis.axes.shape[1]
         return fit_discriminant(
             projection.basis,
             projection.moments,
-            shrinkage=None if self.shrinkage == "adaptive" else self.shrinkage,
+            shrinkage=None if self.shrinkage == "adaptive" else float(self.shrinkage),
             n_dims=self.n_features_in_ if paper else k,
         )
 
-    def _measure(self, X, H, codes, moments=None):
-        """Components of rows under the fitted projection.
+    def _measure(
+        self, X: Any, H: Any, codes: np.ndarray, moments: ClassMoments | None = None
+    ) -> Components:
+        """Return the components of rows under the fitted projection.
 
-        The moments of the rows are those about the fitted means, None to take them here.
+        `moments` are the moments of the rows about the fitted means. If None, they are computed.
         """
         fitted = self._discriminant
         seli = posterior = None
@@ -177,35 +179,35 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 within, total = scatter_about(H, fitted.centers, codes), scatter_about(H)
             else:
                 within, total = moments.within, moments.total
-            # Z = H E has Z'Z = E' (H'H) E: as many rows and columns as there are axes.
+            # Z = H E has the Gram matrix Z'Z = E' (H'H) E, whose size is the number of axes.
             products = len(H) * fitted.axes.T @ total @ fitted.axes
             seli = nuclear_norm_from_gram(products), fitted.variances_of(within, total)
         if {"ncc", "vc"} & set(self._measured):
             posterior = fitted.posterior_by_class(H, codes)
-        return self._combined(X, codes, seli, posterior)
+        return self._combine(X, codes, seli, posterior)
 
-    def _measure_held_out(self, X, codes, projection):
-        """Components, each row under axes that were fitted without it."""
+    def _measure_held_out(self, X: Any, codes: np.ndarray, projection: Projection) -> Components:
+        """Return the components, with every row measured under axes fitted without it."""
         n, k = projection.H.shape
         n_classes = len(projection.moments.counts)
         folds = held_out_folds(self.cv, codes, n_classes)
-        # The last column is the index of the discriminant that a row is measured by.
+        # The last column is the index of the discriminant that measures a row.
         held_out = zeros_on_device_of((n, k + 1), X)
         discriminants, sums = [], np.zeros((3, min(k, n_classes - 1)))
-        others = held_out_projections(X, codes, n_classes, folds, k, projection.basis.dtype)
-        for i, (fold, other) in enumerate(zip(folds, others, strict=True)):
-            fitted = self._fitted(other)
-            place = to_device_of(fold, X)
-            H = other.H[place]
-            held_out[place, : H.shape[1]] = H
-            held_out[place, k] = float(i)
+        projections = held_out_projections(X, codes, n_classes, folds, k, projection.basis.dtype)
+        for i, (fold, of_training) in enumerate(zip(folds, projections, strict=True)):
+            fitted = self._fit_discriminant(of_training)
+            rows = to_device_of(fold, X)
+            H = of_training.H[rows]
+            held_out[rows, : H.shape[1]] = H
+            held_out[rows, k] = float(i)
             if "seli" in self._measured:
                 within = scatter_about(H, fitted.centers, codes[fold])
                 variances = fitted.variances_of(within, scatter_about(H))
                 sums[:, : variances.shape[1]] += len(fold) * variances
             discriminants.append(fitted)
 
-        def posterior(rows):
+        def posterior(rows: Any) -> Any:
             P = zeros_on_device_of((len(rows), n_classes), rows)
             for i, fitted in enumerate(discriminants):
                 chosen = rows[:, k] == i
@@ -213,40 +215,48 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return P
 
         used = sums[:, sums[1] > 0]
-        # Along axes of unit variance within classes: on the fitted rows their nuclear norm.
+        # The coordinates are scaled to unit variance within classes. For the fitted rows, this is
+        # the nuclear norm of the coordinates.
         within = np.maximum(used[0], np.finfo(float).eps * used[2])
         seli = float(np.sqrt(n * used[2] / within).sum()), used
         blocks = class_nuclear_norms(posterior, held_out, codes, n_classes, n_classes)
-        return self._combined(X, codes, seli, blocks)
+        return self._combine(X, codes, seli, blocks)
 
-    def _combined(self, X, codes, seli, posterior) -> Components:
-        """Components in `_measured`, from the coordinates (seli) and the posterior."""
+    def _combine(self, X: Any, codes: np.ndarray, seli: Any, posterior: Any) -> Components:
+        """Return the components in `_measured`.
+
+        `seli` is the nuclear norm of the coordinates and the variances along the axes,
+        `posterior` the result of `class_nuclear_norms`. Each may be None if it is not needed.
+        """
         n_classes = len(self._discriminant.centers)
         raw, absolute = {}, {}
         if "seli" in self._measured:
             norm, (within, total, _) = seli
             raw["seli"] = nuclear_norm(X) if self.variant == "paper" else norm
-            found = canonical_correlations(within, total)
-            absolute["seli"] = float(found.mean()) if len(found) else 0.0
+            correlations = canonical_correlations(within, total)
+            absolute["seli"] = float(correlations.mean()) if len(correlations) else 0.0
         if "ncc" in self._measured:
             raw["ncc"] = absolute["ncc"] = float(posterior[1].sum() / len(codes))
         if "vc" in self._measured:
             counts = np.bincount(codes, minlength=n_classes)
             total = posterior[0].sum()
             raw["vc"] = -float(total if self.variant == "paper" else np.log(total))
-            # A block of equal, uniform rows has the least norm that probabilities can have;
-            # one whose rows spread evenly over all corners of the simplex has the largest.
-            least = np.log(np.sqrt(counts / n_classes).sum())
-            most = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
-            absolute["vc"] = float(1.0 - (np.log(total) - least) / (most - least))
+            # Of all blocks of probabilities, one of equal, uniform rows has the smallest norm.
+            # One whose rows are spread evenly over all corners of the simplex has the largest.
+            lowest = np.log(np.sqrt(counts / n_classes).sum())
+            highest = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
+            absolute["vc"] = float(1.0 - (np.log(total) - lowest) / (highest - lowest))
         return Components(raw, absolute)
 
-    def _validated(self, X, y="no_validation", *, reset=False):
-        """Rows as an array or a tensor on its device, and labels as an array."""
-        least = 2 if reset else 1
+    def _validate(self, X: Any, y: Any = "no_validation", *, reset: bool = False) -> Any:
+        """Return the rows as an array or a tensor on its device, and labels as an array.
+
+        Without `y`, only the rows are returned.
+        """
+        min_rows = 2 if reset else 1
         if stays_on_device(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            X = check_tensor(X, least)
+            X = check_tensor(X, min_rows)
             if isinstance(y, str):
                 return X
             y = validate_data(self, y=label_array(y))
@@ -254,23 +264,23 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return X, y
         X = to_host(X)
         check_whole_numbers(X)
-        # Features are looked at for NaN where they are read, chunk by chunk.
+        # Features are checked for NaN later, when they are read chunk by chunk.
         return validate_data(
             self,
             X,
             label_array(y),
             dtype=_FLOATS,
             reset=reset,
-            ensure_min_samples=least,
+            ensure_min_samples=min_rows,
             ensure_all_finite=False,
         )
 
-    def _components_of(self, X, y) -> Components:
-        """Components of the fitted rows (no arguments) or of others."""
+    def _components_of(self, X: Any, y: Any) -> Components:
+        """Return the components of the fitted rows (X and y None) or of other rows."""
         check_is_fitted(self)
         if not has_other_rows(X, y):
             return self._components
-        X, y = self._validated(X, y)
+        X, y = self._validate(X, y)
         classes = to_host(self.classes_)
         unknown = np.setdiff1d(y, classes)
         if len(unknown):
@@ -279,10 +289,10 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"rows of all classes; the fitted ones are {classes[:5].tolist()}"
                 f"{'...' if len(classes) > 5 else ''}."
             )
-        return self._measure(X, self._projected(X), np.searchsorted(classes, y))
+        return self._measure(X, self._project(X), np.searchsorted(classes, y))
 
-    def _resampled(self, draws: Draws) -> Components:
-        """Components of every resample of the fitted rows."""
+    def _resample(self, draws: Draws) -> Components:
+        """Return the components of every resample of the fitted rows."""
         check_is_fitted(self)
         if self._projection is None:
             raise ValueError(
@@ -291,18 +301,18 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             )
         projection, codes = self._projection
         return resampled_components(
-            projection, self._discriminant, draws, partial(self._combined, None, codes)
+            projection, self._discriminant, draws, partial(self._combine, None, codes)
         )
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "_projection" in state:
-            # Rows of the training data are no part of the fitted estimator.
+            # Rows of the training data do not belong in a pickled estimator.
             state["_projection"] = None
         return state
 
-    def _projected(self, X):
-        """Principal coordinates of validated rows."""
+    def _project(self, X: Any) -> Any:
+        """Return the principal coordinates of validated rows."""
         H = self._discriminant.basis.project(X)
         with np.errstate(over="ignore", invalid="ignore"):
             size = float((H * H).sum())
@@ -310,18 +320,18 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             check_finite(X)
         return H
 
-    def _project(self, X, method):
-        """Principal coordinates of rows that are not validated yet, for a public method."""
+    def _validate_and_project(self, X: Any, method: str) -> Any:
+        """Return the principal coordinates of rows that a user passed to `method`."""
         check_is_fitted(self)
         check_same_namespace(X, self, attribute="explained_variance_ratio_", method=method)
-        return self._projected(self._validated(X))
+        return self._project(self._validate(X))
 
-    def _posterior(self, X, method):
-        """Posterior probability of every class, of rows that are not validated yet."""
-        H = self._project(X, method)
+    def _posterior(self, X: Any, method: str) -> Any:
+        """Return the posterior probabilities of rows that a user passed to `method`."""
+        H = self._validate_and_project(X, method)
         return self._discriminant.posterior(H)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.array_api_support = True
@@ -329,10 +339,10 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
 
 class CoordinatesMixin(TransformerMixin):
-    """Transforms features to discriminant coordinates."""
+    """Mixin of estimators that transform features to discriminant coordinates."""
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Discriminant coordinates, centred at the mean of the fitted rows.
+        """Return discriminant coordinates, centered at the mean of the fitted rows.
 
         Parameters
         ----------
@@ -342,9 +352,9 @@ class CoordinatesMixin(TransformerMixin):
         Returns
         -------
         Z : ndarray of shape (n_samples, n_axes)
-            Coordinates; at most ``n_classes - 1`` of them, the most discriminative first.
+            At most ``n_classes - 1`` coordinates, the most discriminative first.
         """
-        H = self._project(X, "transform")
+        H = self._validate_and_project(X, "transform")
         return like_input(H @ to_device_of(self._discriminant.axes, H), X)
 
     @property
@@ -353,10 +363,10 @@ class CoordinatesMixin(TransformerMixin):
 
 
 class PosteriorMixin(TransformerMixin):
-    """Transforms features to the posterior of the discriminant."""
+    """Mixin of estimators that transform features to the posterior of the discriminant."""
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Posterior probability of every class.
+        """Return the posterior probability of every class.
 
         Parameters
         ----------
@@ -366,7 +376,7 @@ class PosteriorMixin(TransformerMixin):
         Returns
         -------
         P : ndarray of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes_`.
+            Posterior probabilities, with columns in the order of `classes_`.
         """
         return like_input(self._posterior(X, "transform"), X)
 
@@ -376,10 +386,10 @@ class PosteriorMixin(TransformerMixin):
 
 
 class PosteriorClassifierMixin(ClassifierMixin):
-    """Decides by the posterior of the discriminant."""
+    """Mixin of classifiers that predict by the posterior of the discriminant."""
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Posterior probability of every class.
+        """Return the posterior probability of every class.
 
         Parameters
         ----------
@@ -389,12 +399,12 @@ class PosteriorClassifierMixin(ClassifierMixin):
         Returns
         -------
         P : ndarray of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes_`.
+            Posterior probabilities, with columns in the order of `classes_`.
         """
         return like_input(self._posterior(X, "predict_proba"), X)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Most probable class of every row.
+        """Return the most probable class of every row.
 
         Parameters
         ----------
@@ -404,7 +414,7 @@ class PosteriorClassifierMixin(ClassifierMixin):
         Returns
         -------
         y : ndarray of shape (n_samples,)
-            Class labels.
+            Predicted class labels.
         """
-        chosen = to_host(self._posterior(X, "predict").argmax(1))
-        return like_input(to_host(self.classes_)[chosen], X)
+        codes = to_host(self._posterior(X, "predict").argmax(1))
+        return like_input(to_host(self.classes_)[codes], X)

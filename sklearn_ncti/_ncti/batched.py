@@ -1,9 +1,10 @@
-"""Discriminants and components of many resamples of the rows at once."""
+"""Discriminants and components of many bootstrap resamples at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 
@@ -16,25 +17,25 @@ from .._utils.resampling import Draws
 from .discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, TIE, Discriminant, fit_discriminant
 from .projection import Projection
 
-# Rows per (principal component + class) from which on rows are drawn with replacement: with
-# fewer, the rows that a draw leaves out make intervals too wide (benchmarks/coverage.py).
+# Number of rows per (principal component + class) below which the Bayesian bootstrap is used. For
+# so few rows, drawing with replacement makes intervals too wide (benchmarks/coverage.py).
 _BAYESIAN_ROWS = 10
 
-# Values that are worked on together, 4 MiB.
+# Number of values that are processed together, 4 MiB.
 _BATCH_VALUES = 1 << 19
 
-# Draws that are worked on together, at most: of 100, four threads have their share.
+# Maximal number of draws in a batch, so that four threads share 100 draws equally.
 _BATCH_DRAWS = 25
 
-# Threads that draws are shared among, at most: between its steps, which are many and small
-# where rows are few, each waits for the interpreter that the others hold.
-_MOST_THREADS = 4
+# Maximal number of threads. For few rows the steps are many and small, and threads wait for the
+# global interpreter lock between them.
+_MAX_THREADS = 4
 
-# Trace of the inverse of a scatter in its own units up to which the inverse is used: it is
-# then exact to some 1e-10, and no direction is near to being absent (RANK_TOLERANCE).
+# Largest trace of the inverse of a scaled scatter for which the inverse is used. It is then exact
+# to about 1e-10, and no direction is close to being dropped (RANK_TOLERANCE).
 _LARGEST_INVERSE = 1e6
 
-# Logits, those of a row adding up to 0, whose exponentials and their squares are finite.
+# Largest centered logit whose exponential and its square are finite with certainty.
 _LARGEST_LOGIT = 300.0
 
 
@@ -44,27 +45,29 @@ def resampled_components(
     draws: Draws,
     components_of: Callable[..., Components],
 ) -> Components:
-    """Components of every resample, under a discriminant of its own in the fitted basis.
+    """Return the components of every resample, each with a discriminant of its own.
+
+    All resamples use the fitted principal components.
 
     Parameters
     ----------
     projection : Projection
-        The fitted rows.
+        Fitted rows.
 
     discriminant : Discriminant
-        Their discriminant, of which the shrinkage is taken.
+        Discriminant of the fitted rows. Its shrinkage is used for all resamples.
 
     draws : Draws
-        Weights of the rows in every resample.
+        Weights of the rows in each resample.
 
     components_of : callable
-        From the norm and the variances of the coordinates, and the norms and sums of the
-        posterior, to the components, as ``components_of(seli, posterior)``.
+        Called as ``components_of(seli, posterior)`` with the norm and the variances of the
+        coordinates, and the norms and sums of the posterior. Returns `Components`.
 
     Returns
     -------
     components : Components
-        Arrays of shape (n_resamples,).
+        One array of shape (n_resamples,) for each component.
     """
     codes = draws.codes
     moments = projection.moments
@@ -73,38 +76,43 @@ def resampled_components(
     codes = codes[order]
     with_ones = np.column_stack([to_host(projection.H)[order], np.ones(n)])
     rows = with_ones[:, :-1]
-    # What is squared is centred by class, so that collapsed classes stay collapsed.
+    # Rows are centered by class before they are squared, so that collapsed classes stay exact.
     offsets = rows - moments.means[codes]
     ends = np.cumsum(moments.counts)
     parts = [slice(*ends_of) for ends_of in zip(ends - moments.counts, ends, strict=True)]
 
-    def measure(weights):
-        """Components of some resamples."""
+    def measure(weights: np.ndarray) -> list[Components]:
         sums = np.stack([weights[:, part] @ offsets[part] for part in parts], axis=1)
-        of_drawn = [
-            _moments_of(offsets, counted, shifts, moments)
-            for counted, shifts in zip(weights, sums / moments.counts[:, None], strict=True)
+        resampled_moments = [
+            _weighted_moments(offsets, of_rows, shifts, moments)
+            for of_rows, shifts in zip(weights, sums / moments.counts[:, None], strict=True)
         ]
-        axes = list(_discriminants(discriminant, of_drawn))
-        posteriors = zip(*_posterior_norms(axes, with_ones, codes, weights), strict=True)
+        solutions = list(_solve(discriminant, resampled_moments))
+        posteriors = zip(*_posterior_norms(solutions, with_ones, codes, weights), strict=True)
         return [
-            components_of((own.norm, (*own.variances, None)), posterior)
-            for own, posterior in zip(axes, posteriors, strict=True)
+            components_of((solution.norm, (*solution.variances, None)), posterior)
+            for solution, posterior in zip(solutions, posteriors, strict=True)
         ]
 
     few = n < _BAYESIAN_ROWS * (projection.H.shape[1] + len(parts))
     batches = _batches(draws.by_class(bayesian=few), n + moments.means.size + moments.within.size)
-    with shared_work(_MOST_THREADS) as run:
+    with shared_work(_MAX_THREADS) as run:
         return Components.stack(chain.from_iterable(run(measure, batches)))
 
 
-def _moments_of(offsets, counted, shifts, moments) -> ClassMoments:
-    """Moments of rows that count so often, from what they and their means are off by."""
-    drawn = np.flatnonzero(counted)
-    scatter = 0.0
+def _weighted_moments(
+    offsets: np.ndarray, weights: np.ndarray, shifts: np.ndarray, moments: ClassMoments
+) -> ClassMoments:
+    """Return the moments of weighted rows.
+
+    `offsets` are the rows minus their unweighted class means, and `shifts` the weighted minus
+    the unweighted means.
+    """
+    drawn = np.flatnonzero(weights)
+    scatter: Any = 0.0
     for part in chunks(len(drawn), offsets.shape[1]):
         scaled = offsets[drawn[part]]
-        scaled *= np.sqrt(counted[drawn[part]])[:, None]
+        scaled *= np.sqrt(weights[drawn[part]])[:, None]
         scatter = scatter + scaled.T @ scaled
     return ClassMoments(
         counts=moments.counts,
@@ -114,11 +122,22 @@ def _moments_of(offsets, counted, shifts, moments) -> ClassMoments:
 
 
 @dataclass(frozen=True)
-class _Axes:
-    """What a discriminant is to the components of the rows that it was fitted to.
+class _Solution:
+    """Results of a discriminant that determine the components of its rows.
 
-    `norm` is the nuclear norm of their coordinates, `variances` are e'We and e'Te of every
-    axis, `coef` and `intercept` those of the posterior.
+    Attributes
+    ----------
+    norm : float
+        Nuclear norm of the coordinates of the rows.
+
+    variances : tuple of two ndarray of shape (q,)
+        e'We and e'Te of every axis e.
+
+    coef : ndarray of shape (k, n_classes)
+        Linear coefficients of the log posterior.
+
+    intercept : ndarray of shape (n_classes,)
+        Constants of the log posterior.
     """
 
     norm: float
@@ -127,50 +146,55 @@ class _Axes:
     intercept: np.ndarray
 
 
-def _discriminants(fitted, moments: list[ClassMoments]) -> Iterator[_Axes]:
-    """Yield what discriminants of these moments are, all at once where that is exact enough."""
+def _solve(fitted: Discriminant, moments: list[ClassMoments]) -> Iterator[_Solution]:
+    """Yield the solution for each of the moments, batched where this is exact enough."""
     solved = batched_discriminants(fitted, moments)
-    for i, of_drawn in enumerate(moments):
-        yield solved[i] if i in solved else _solved_alone(fitted, of_drawn)
+    for i, of_resample in enumerate(moments):
+        yield solved[i] if i in solved else _solve_one(fitted, of_resample)
 
 
-def _solved_alone(fitted, moments) -> _Axes:
-    """Discriminant of one set of moments, whatever they are."""
-    found = fit_discriminant(
+def _solve_one(fitted: Discriminant, moments: ClassMoments) -> _Solution:
+    """Return the solution for the moments of one resample, without any condition on them."""
+    refitted = fit_discriminant(
         fitted.basis,
         moments,
         shrinkage=fitted.shrinkage,
         n_dims=fitted.n_dims,
     )
-    products = moments.counts.sum() * found.axes.T @ moments.total @ found.axes
-    variances = tuple(found.variances_of(moments.within, moments.total)[:2])
-    return _Axes(nuclear_norm_from_gram(products), variances, found.coef, found.intercept)
+    products = moments.counts.sum() * refitted.axes.T @ moments.total @ refitted.axes
+    within, total, _ = refitted.variances_of(moments.within, moments.total)
+    return _Solution(
+        nuclear_norm_from_gram(products), (within, total), refitted.coef, refitted.intercept
+    )
 
 
-def batched_discriminants(fitted, moments) -> dict[int, _Axes]:
-    """Discriminants by index, of those moments whose scatter within the classes has an inverse.
+def batched_discriminants(
+    fitted: Discriminant, moments: list[ClassMoments]
+) -> dict[int, _Solution]:
+    """Return solutions by index, for all moments whose within-class scatter has an inverse.
 
-    They are what `fit_discriminant` finds, by shorter steps: with W the regularised scatter
-    within the classes, T - W what is between them, and ``W^-1 = F F'``, the eigenvalues of
-    ``F'(T - W) F`` are the lambda of the axes, along which e'We = 1 and e'Te = 1 + lambda.
+    The results equal those of `fit_discriminant`, in fewer steps. Let W be the regularized
+    within-class scatter, T - W the between-class scatter, and ``W^-1 = F F'``. The eigenvalues
+    of ``F'(T - W) F`` are the lambda of the axes, along which e'We = 1 and e'Te = 1 + lambda.
     """
     t = fitted.shrinkage
     shrunk = t > SHRINKAGE_FLOOR
     counts, priors = moments[0].counts, moments[0].priors
-    kept = np.flatnonzero(~fitted.basis.is_noise | shrunk)
-    within = np.array([of_drawn.within for of_drawn in moments])[:, kept[:, None], kept]
-    means = np.array([of_drawn.means for of_drawn in moments])[:, :, kept]
+    used = np.flatnonzero(~fitted.basis.is_noise | shrunk)
+    within = np.array([item.within for item in moments])[:, used[:, None], used]
+    means = np.array([item.means for item in moments])[:, :, used]
     spread = np.sqrt(priors)[:, None] * (means - (priors @ means)[:, None])
-    # W is inverted in units of its mean variance or, where it is not shrunk, of each.
+    # W is scaled before its inversion: by its mean variance or, without shrinkage, to unit
+    # variances.
     units = np.diagonal(within, axis1=1, axis2=2)
     if shrunk:
         units = units.sum(axis=1, keepdims=True) / fitted.n_dims
-    least = np.finfo(float).eps * fitted.basis.variances[0]
-    good = np.flatnonzero((units > least).all(axis=1) & spread.any(axis=(1, 2)))
+    smallest = np.finfo(float).eps * fitted.basis.variances[0]
+    good = np.flatnonzero((units > smallest).all(axis=1) & spread.any(axis=(1, 2)))
     scale = 1 / np.sqrt(units[good])[:, :, None]
     regular = within[good] * scale * transpose_stack(scale)
     if shrunk:
-        regular = (1 - t) * regular + t * np.eye(len(kept))
+        regular = (1 - t) * regular + t * np.eye(len(used))
     try:
         inverse = np.linalg.inv(regular)
         bound = np.trace(inverse, axis1=1, axis2=2)
@@ -180,21 +204,21 @@ def batched_discriminants(fitted, moments) -> dict[int, _Axes]:
         return {}
     means, inner = means[good], spread[good] @ factor
     coefs = np.zeros((len(good), len(fitted.basis.variances), len(counts)))
-    coefs[:, kept] = factor @ transpose_stack(means @ factor)
-    intercepts = np.log(priors) - 0.5 * np.einsum("bck,bkc->bc", means, coefs[:, kept])
-    n, n_axes = counts.sum(), min(len(counts) - 1, len(kept))
+    coefs[:, used] = factor @ transpose_stack(means @ factor)
+    intercepts = np.log(priors) - 0.5 * np.einsum("bck,bkc->bc", means, coefs[:, used])
+    n, n_axes = counts.sum(), min(len(counts) - 1, len(used))
     if not shrunk:
-        # Z'Z is diagonal, with n e'Te.
+        # Z'Z is diagonal with entries n e'Te.
         short = (
             transpose_stack(inner) @ inner
-            if len(kept) < len(counts)
+            if len(used) < len(counts)
             else inner @ transpose_stack(inner)
         )
         roots = np.linalg.eigvalsh(short)
         roots[roots <= RANK_TOLERANCE**2 * roots[:, -1:]] = -1.0
         singular = np.sqrt(n * (1 + roots))
     else:
-        # The contrast of `fit_discriminant`, whose axes have a limit as t goes to 1.
+        # As in `fit_discriminant`, this contrast has axes with a limit for t -> 1.
         own, between = (
             transpose_stack(factor) @ within[good] @ factor,
             transpose_stack(inner) @ inner,
@@ -211,32 +235,38 @@ def batched_discriminants(fitted, moments) -> dict[int, _Axes]:
     for j, i in enumerate(good):
         between = roots[j][roots[j] > -1]
         variances = np.ones_like(between), 1 + between
-        solved[int(i)] = _Axes(float(singular[j].sum()), variances, coefs[j], intercepts[j])
+        solved[int(i)] = _Solution(float(singular[j].sum()), variances, coefs[j], intercepts[j])
     return solved
 
 
-def transpose_stack(stack):
-    """Transpose every matrix of a stack."""
+def transpose_stack(stack: np.ndarray) -> np.ndarray:
+    """Return the stack of transposed matrices."""
     return stack.swapaxes(-1, -2)
 
 
 class _NormSums:
-    """Sums of nuclear norms by draw, of Gram matrices of which many are worked on together."""
+    """Sums of nuclear norms for each draw. Gram matrices of many draws are processed together.
 
-    def __init__(self, n_draws: int):
+    Parameters
+    ----------
+    n_draws : int
+        Number of draws.
+    """
+
+    def __init__(self, n_draws: int) -> None:
         self.sums = np.zeros(n_draws)
-        self._waiting = defaultdict(list)
+        self._waiting: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
         self._n_values = 0
 
     def add(self, draw: int, grams: np.ndarray) -> None:
-        """Take Gram matrices of one draw, shape (n_blocks, size, size)."""
+        """Add Gram matrices of one draw, shape (n_blocks, size, size)."""
         self._waiting[grams.shape[-1]].append((draw, grams))
         self._n_values += grams.size
         if self._n_values >= _BATCH_VALUES:
             self.finish()
 
     def finish(self) -> None:
-        """Add up what was taken."""
+        """Process the waiting matrices."""
         for waiting in self._waiting.values():
             draws, grams = zip(*waiting, strict=True)
             squares = np.linalg.eigvalsh(np.concatenate(grams))
@@ -247,45 +277,50 @@ class _NormSums:
         self._n_values = 0
 
 
-def _posterior_norms(axes, rows, codes, weights):
-    """Sums over the classes of what `class_nuclear_norms` gives, for every draw of the rows.
+def _posterior_norms(
+    solutions: list[_Solution], rows: np.ndarray, codes: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the results of `class_nuclear_norms`, summed over classes, for every draw.
 
-    Classes are along the first axis of the posterior and rows along its second, so that what
-    is done over the classes of each row is done for many rows at once, and classes of one size,
-    which come one after the other, are a stack of matrices without being copied.
+    In the posterior, classes are along the first axis and rows along the second. Operations over
+    the classes of a row are thus done for many rows at once, and the adjacent classes of equal
+    size are a stack of matrices without a copy.
 
     Parameters
     ----------
-    axes : iterable of _Axes
-        Discriminant of every draw.
+    solutions : list of _Solution
+        Solution for each draw.
 
     rows : ndarray of shape (n_samples, k + 1)
-        Principal coordinates, sorted by class, and a one.
+        Principal coordinates and a column of ones, sorted by class.
 
     codes : ndarray of shape (n_samples,)
         Class of each row.
 
     weights : ndarray of shape (n_draws, n_samples)
-        How often each row is drawn.
+        Weights of the rows in each draw.
 
     Returns
     -------
-    norms, own : ndarray of shape (n_draws,)
-        Sum of the nuclear norms, and of the entries of all rows at their own classes.
+    norms : ndarray of shape (n_draws,)
+        Sum of the nuclear norms over classes.
+
+    own : ndarray of shape (n_draws,)
+        Sum over the rows of the probability of their class.
     """
     norms, own = _NormSums(len(weights)), np.zeros(len(weights))
-    for draw, (found, counted) in enumerate(zip(axes, weights, strict=True)):
-        logit = np.vstack([found.coef, found.intercept])
-        # What all classes have in common is no part of the posterior. Without it the logits of
-        # a row add up to 0, and no row has to be scaled unless they are very large.
+    for draw, (solution, of_rows) in enumerate(zip(solutions, weights, strict=True)):
+        logit = np.vstack([solution.coef, solution.intercept])
+        # A constant that all classes share does not change the posterior. Without it, the logits
+        # of a row add up to 0, and rows need scaling only if logits are very large.
         logit -= logit.mean(axis=1, keepdims=True)
-        for part, blocks in _class_parts(codes, counted, logit.shape[1]):
+        for part, blocks in _class_parts(codes, of_rows, logit.shape[1]):
             P = logit.T @ rows[part].T
             if P.max() > _LARGEST_LOGIT:
                 P -= P.max(axis=0)
             np.exp(P, out=P)
-            # A row that counts w times adds to a Gram matrix what sqrt(w) times it adds.
-            roots = np.sqrt(counted[part])
+            # A row of weight w contributes to a Gram matrix as the row times sqrt(w).
+            roots = np.sqrt(of_rows[part])
             P *= roots / P.sum(axis=0)
             own[draw] += P[codes[part], np.arange(len(part))] @ roots
             for begin, stop, size in blocks:
@@ -296,22 +331,30 @@ def _posterior_norms(axes, rows, codes, weights):
     return norms.sums, own
 
 
-def _class_parts(codes, counted, n_classes):
-    """Yield the drawn rows of some classes at a time, those of classes of one size together.
+def _class_parts(
+    codes: np.ndarray, weights: np.ndarray, n_classes: int
+) -> Iterator[tuple[np.ndarray, Iterable[tuple[int, int, int]]]]:
+    """Yield the drawn rows of a few classes at a time, with classes of equal size adjacent.
 
-    With them, of the classes of every size, where their rows begin and stop, and the size.
+    Yields
+    ------
+    rows : ndarray of int
+        Indices of the rows.
+
+    blocks : iterable of tuple
+        For each size of a class: first row, end, and size.
     """
-    drawn = np.flatnonzero(counted)
+    drawn = np.flatnonzero(weights)
     sizes = np.bincount(codes[drawn], minlength=n_classes)
     drawn = drawn[np.argsort(sizes[codes[drawn]], kind="stable")]
-    rising = np.sort(sizes)
-    ends = np.cumsum(rising)
+    ascending = np.sort(sizes)
+    ends = np.cumsum(ascending)
     first = 0
     while first < n_classes:
-        start = ends[first] - rising[first]
+        start = ends[first] - ascending[first]
         fitting = np.searchsorted(ends, start + _BATCH_VALUES // n_classes, "right")
         last = max(first + 1, int(fitting))
-        of_size, n_blocks = np.unique(rising[first:last], return_counts=True)
+        of_size, n_blocks = np.unique(ascending[first:last], return_counts=True)
         stops = np.cumsum(of_size * n_blocks)
         yield (
             drawn[start : ends[last - 1]],
@@ -320,8 +363,8 @@ def _class_parts(codes, counted, n_classes):
         first = last
 
 
-def _batches(draws, n_values) -> Iterator[np.ndarray]:
-    """Stack draws, each of which needs `n_values`, to float matrices."""
+def _batches(draws: Iterable[np.ndarray], n_values: int) -> Iterator[np.ndarray]:
+    """Yield float matrices of several draws each. One draw needs memory for `n_values`."""
     draws = iter(draws)
     step = max(1, min(_BATCH_DRAWS, _BATCH_VALUES // n_values))
     while batch := list(islice(draws, step)):

@@ -1,114 +1,124 @@
-"""One transformer per component of the index, for pipelines."""
+"""SELIGeometry, NearestCenterClassifier and WithinClassVariability: one component each."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
+from .._utils.components import Components
 from .._utils.resampling import Draws
 from .base import (
     BaseNCTI,
     CoordinatesMixin,
     PosteriorClassifierMixin,
     PosteriorMixin,
-    measures_fitted_rows,
+    can_resample,
 )
 
 
 class _OneComponentMixin:
-    """The score is the one component that the estimator measures."""
+    """Mixin of estimators that measure one component, which is their score."""
+
+    # Members of BaseNCTI, which a subclass also inherits from.
+    _measured: tuple[str, ...]
+    _components_of: Callable[[Any, Any], Components]
+    _resample: Callable[[Draws], Components]
 
     def score(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> float:
-        """Value of the component on the fitted rows, or on others under the projection.
+        """Return the component of the fitted rows, or of other rows under the projection.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), default=None
-            Rows to score under the fitted projection; None for the fitted rows.
+            Rows to score under the fitted projection. If None, the fitted rows are scored.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Classes of these rows.
 
         Returns
         -------
         score : float
-            The component; larger is better.
+            Value of the component; larger is better.
         """
         return self._components_of(X, y).raw[self._measured[0]]
 
-    @available_if(measures_fitted_rows)
+    @available_if(can_resample)
     def resample(self, draws: Draws) -> np.ndarray:
-        """Score of every resample of the fitted rows.
+        """Return the score of every bootstrap resample of the fitted rows.
 
-        Only for ``variant="released"`` without `cv`, as :meth:`NCTIScorer.resample`.
+        Available for ``variant="released"`` without `cv`, as :meth:`NCTIScorer.resample`.
 
         Parameters
         ----------
         draws : Draws
-            Weights of the rows in every resample, see :class:`~sklearn_ncti.FeatureScorer`.
+            Weights of the rows in each resample, see :class:`~sklearn_ncti.FeatureScorer`.
 
         Returns
         -------
         scores : ndarray of shape (n_resamples,)
-            The component in every resample.
+            Value of the component in each resample.
         """
-        return self._resampled(draws).raw[self._measured[0]]
+        return self._resample(draws).raw[self._measured[0]]
 
 
 class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
-    """Discriminant coordinates of the features, and the SELI component measured on them.
+    """Discriminant coordinates of features, and their SELI component.
 
-    Simplex-encoded-label interpolation (SELI [2]_) is the geometry that features and
-    classifier take at the end of training, for balanced and unbalanced classes alike. The
-    component is the nuclear norm of the coordinates in which the classes differ most: it is
-    larger the more of these directions the features fill, and the farther they part the
-    classes in units of the spread within a class.
+    Simplex-encoded-label interpolation (SELI [2]_) is the geometry of features and classifier at
+    the end of training, for balanced and unbalanced classes. The component is the nuclear norm
+    of the coordinates along which the classes differ most. It increases with the number of
+    directions that separate classes, and with the distance between classes relative to the
+    spread within classes.
 
     Read more in the :ref:`User Guide <components>`.
 
     Parameters
     ----------
     n_components : int, default=64
-        Principal components that are kept, k = min(n_components, n_samples, n_features).
-        Not used by ``variant="paper"``, which keeps all.
+        Number of principal components. The number used is
+        k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
+        all components.
 
     shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
-        Share of the isotropic target in the scatters, as in
+        Weight of the isotropic target in the regularized scatters, as in
         :class:`~sklearn_ncti.NCTIScorer`.
 
     variant : {"released", "paper"}, default="released"
-        "released" measures the centred discriminant coordinates, "paper" the features
+        "released" measures the centered discriminant coordinates, "paper" the features
         themselves.
 
     cv : int, cross-validation splitter or iterable of splits, default=None
-        How rows are held out before they are measured, as in
-        :class:`~sklearn_ncti.NCTIScorer`; None measures the fitted rows themselves.
+        Cross-validation strategy used to score held-out rows, as in
+        :class:`~sklearn_ncti.NCTIScorer`. If None, the fitted rows themselves are scored.
 
     Attributes
     ----------
     seli_ : float
-        The component; larger is better.
+        SELI component; larger is better.
 
     shrinkage_ : float
-        The share that was used, in [1e-10, 1].
+        Weight of the isotropic target that was used, in [1e-10, 1].
 
     n_components_ : int
         Number of principal components.
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Share of the total variance along each principal component.
+        Fraction of the total variance along each principal component.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     See Also
     --------
-    NCTIScorer : All three components at once.
+    NCTIScorer : All three components in one estimator.
 
     References
     ----------
@@ -119,7 +129,7 @@ class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
 
     Examples
     --------
-    The component is the sum of the singular values of what `transform` gives:
+    The component is the sum of the singular values of the transformed features:
 
     >>> import numpy as np
     >>> from sklearn.datasets import load_iris
@@ -139,13 +149,13 @@ class SELIGeometry(_OneComponentMixin, CoordinatesMixin, BaseNCTI):
 class NearestCenterClassifier(
     _OneComponentMixin, PosteriorClassifierMixin, PosteriorMixin, BaseNCTI
 ):
-    """Nearest class center in the metric of the within-class scatter, and its component.
+    """Nearest class center classifier in the metric of the within-class scatter.
 
-    At neural collapse the best classifier is the one that picks the nearest class center.
-    The component is the mean probability that this classifier gives to the true class,
-    with ``p(c | h) ~ exp(mu_c' W^-1 h - mu_c' W^-1 mu_c / 2 + log pi_c)``.
+    At neural collapse, the best classifier predicts the class with the nearest center. The
+    component is the mean probability that this classifier assigns to the true class, with
+    ``p(c | h) ~ exp(mu_c' W^-1 h - mu_c' W^-1 mu_c / 2 + log pi_c)``.
 
-    `score` is that component, not the accuracy; the accuracy is
+    `score` returns this component, not the accuracy. For the accuracy, use
     ``sklearn.metrics.accuracy_score(y, clf.predict(X))``.
 
     Read more in the :ref:`User Guide <components>`.
@@ -153,46 +163,47 @@ class NearestCenterClassifier(
     Parameters
     ----------
     n_components : int, default=64
-        Principal components that are kept, k = min(n_components, n_samples, n_features).
-        Not used by ``variant="paper"``, which keeps all.
+        Number of principal components. The number used is
+        k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
+        all components.
 
     shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
-        Share of the isotropic target in the scatters, as in
+        Weight of the isotropic target in the regularized scatters, as in
         :class:`~sklearn_ncti.NCTIScorer`.
 
     variant : {"released", "paper"}, default="released"
-        "released" works in the principal components, "paper" in all features.
+        "released" uses the principal components, "paper" all features.
 
     cv : int, cross-validation splitter or iterable of splits, default=None
-        How rows are held out before they are measured, as in
-        :class:`~sklearn_ncti.NCTIScorer`; None measures the fitted rows themselves.
+        Cross-validation strategy used to score held-out rows, as in
+        :class:`~sklearn_ncti.NCTIScorer`. If None, the fitted rows themselves are scored.
 
     Attributes
     ----------
     ncc_ : float
-        The component, in [0, 1]; larger is better.
+        Nearest class center component, in [0, 1]; larger is better.
 
     shrinkage_ : float
-        The share that was used, in [1e-10, 1].
+        Weight of the isotropic target that was used, in [1e-10, 1].
 
     n_components_ : int
         Number of principal components.
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Share of the total variance along each principal component.
+        Fraction of the total variance along each principal component.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     See Also
     --------
-    NCTIScorer : All three components at once.
+    NCTIScorer : All three components in one estimator.
     sklearn.discriminant_analysis.LinearDiscriminantAnalysis : The same posterior without
         the principal components and the adaptive shrinkage.
 
@@ -217,58 +228,59 @@ class NearestCenterClassifier(
 
 
 class WithinClassVariability(_OneComponentMixin, PosteriorMixin, BaseNCTI):
-    """Posterior of the features, and the variability component measured on it.
+    """Posterior of features, and their variability component.
 
-    Where classes have collapsed, the posterior rows of one class are all alike, and the
-    matrix that they form has a small nuclear norm. The component is
-    ``vc = -log sum_c ||P_c||_*`` over the posterior rows ``P_c`` of each class. The minus
-    sign makes larger better: a larger `vc_` means *less* variability within the classes.
+    If a class has collapsed, its posterior rows are equal, and the matrix of these rows has a
+    small nuclear norm. The component is ``vc = -log sum_c ||P_c||_*`` with the posterior rows
+    ``P_c`` of class c. With the minus sign, larger is better: a larger `vc_` means *less*
+    variability within the classes.
 
     Read more in the :ref:`User Guide <components>`.
 
     Parameters
     ----------
     n_components : int, default=64
-        Principal components that are kept, k = min(n_components, n_samples, n_features).
-        Not used by ``variant="paper"``, which keeps all.
+        Number of principal components. The number used is
+        k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
+        all components.
 
     shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
-        Share of the isotropic target in the scatters, as in
+        Weight of the isotropic target in the regularized scatters, as in
         :class:`~sklearn_ncti.NCTIScorer`.
 
     variant : {"released", "paper"}, default="released"
-        "paper" takes the posterior from all features and leaves the logarithm out.
+        "paper" uses the posterior of all features, and omits the logarithm.
 
     cv : int, cross-validation splitter or iterable of splits, default=None
-        How rows are held out before they are measured, as in
-        :class:`~sklearn_ncti.NCTIScorer`; None measures the fitted rows themselves.
+        Cross-validation strategy used to score held-out rows, as in
+        :class:`~sklearn_ncti.NCTIScorer`. If None, the fitted rows themselves are scored.
 
     Attributes
     ----------
     vc_ : float
-        The component; larger is better.
+        Variability component; larger is better.
 
     shrinkage_ : float
-        The share that was used, in [1e-10, 1].
+        Weight of the isotropic target that was used, in [1e-10, 1].
 
     n_components_ : int
         Number of principal components.
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Share of the total variance along each principal component.
+        Fraction of the total variance along each principal component.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     See Also
     --------
-    NCTIScorer : All three components at once.
+    NCTIScorer : All three components in one estimator.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Moments of classes to shrinkage, discriminant axes and posterior.
+"""Shrinkage, discriminant axes and posterior from the moments of classes.
 
-Everything after the principal basis happens in its k dimensions, where second moments of a
-few dozen columns replace factorizations of matrices with one row per sample.
+All computations are in the k dimensions of the principal basis. They need only second moments
+of a few dozen columns, and no factorization of a matrix with one row per sample.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from .._utils.arrays import namespace, to_device_of
 
 _EPS = np.finfo(np.float64).eps
 
-#: Least value of the shrinkage; at it, the scatter is not shrunk at all.
+#: Smallest value of the shrinkage. At this value, the scatter is not shrunk.
 SHRINKAGE_FLOOR = 1e-10
 
-#: Relative singular value under which a direction counts as absent in the unshrunk case.
+#: Relative singular value below which a direction is dropped if there is no shrinkage.
 RANK_TOLERANCE = 1e-4
 
-#: By how much axes along which nothing varies are put behind others of the same lambda: above
-#: rounding of the eigenvalues that are compared, which are of the order of 1.
+#: Amount by which the eigenvalue of axes without variance is reduced, so that they follow other
+#: axes of the same eigenvalue. It exceeds rounding errors of the eigenvalues, which are about 1.
 TIE = 1e-10
 
-#: Principal components whose variances the adaptive shrinkage looks at.
+#: Number of principal components whose variances determine the adaptive shrinkage.
 N_SHRINKAGE_COMPONENTS = 32
 
 
@@ -39,19 +39,20 @@ class Discriminant:
     Attributes
     ----------
     basis : PrincipalBasis
-        From features to principal coordinates.
+        Principal components of the features.
 
     shrinkage : float
-        Share of the isotropic target in the regularised scatters.
+        Weight of the isotropic target in the regularized scatters.
 
     n_dims : int
-        Dimensions over which the isotropic target spreads the trace of a scatter.
+        Number of dimensions by which the isotropic target divides the trace of a scatter.
 
     centers : ndarray of shape (n_classes, k)
         Class means.
 
     axes : ndarray of shape (k, q)
-        Discriminant axes by falling ratio of between-class to within-class scatter.
+        Discriminant axes in descending order of the ratio of between-class to within-class
+        scatter.
 
     coef : ndarray of shape (k, n_classes)
         Linear coefficients of the log posterior.
@@ -69,7 +70,7 @@ class Discriminant:
     intercept: np.ndarray
 
     def posterior(self, H: Any) -> Any:
-        """Class probabilities of rows in principal coordinates, shape (n_samples, n_classes)."""
+        """Return class probabilities of rows, shape (n_samples, n_classes)."""
         xp = namespace(H)
         P = H @ to_device_of(self.coef, H)
         P += to_device_of(self.intercept, H)
@@ -79,22 +80,35 @@ class Discriminant:
         return P
 
     def posterior_by_class(self, H: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nuclear norm of each class's posterior rows, and sum of their true entries."""
+        """Return the nuclear norm of the posterior rows of each class, and sums of own entries.
+
+        The own entry of a row is the probability of its true class.
+        """
         n_classes = len(self.centers)
         return class_nuclear_norms(self.posterior, H, y, n_classes, n_classes)
 
     def variances_of(self, within: np.ndarray, total: np.ndarray) -> np.ndarray:
-        """Variances along every discriminant axis of rows with these scatters, shape (3, q).
+        """Return the variances of rows along every discriminant axis.
 
-        In this order: e'We of the scatter about the fitted means of the rows' classes, e'Te of
-        that about the fitted mean, both regularised as the fitted scatters were, and e'S_t e,
-        which is not.
+        Parameters
+        ----------
+        within : ndarray of shape (k, k)
+            Scatter of the rows about the fitted means of their classes.
+
+        total : ndarray of shape (k, k)
+            Scatter of the rows about the fitted mean.
+
+        Returns
+        -------
+        variances : ndarray of shape (3, q)
+            e'We and e'Te, both regularized in the same way as the fitted scatters, and
+            e'S_t e, which is not regularized.
         """
         plain = np.einsum("ij,ij->j", self.axes, total @ self.axes)
         return np.array([self._along_axes(within), self._along_axes(total), plain])
 
     def _along_axes(self, scatter: np.ndarray) -> np.ndarray:
-        """Regularised scatter ``e'Se`` along every axis, shape (q,)."""
+        """Return the regularized scatter ``e'Se`` along every axis, shape (q,)."""
         own = np.einsum("ij,ij->j", self.axes, scatter @ self.axes)
         if self.shrinkage <= SHRINKAGE_FLOOR:
             return own
@@ -103,19 +117,19 @@ class Discriminant:
 
 
 def canonical_correlations(within: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Canonical correlations ``sqrt(1 - e'We / e'Te)`` of the axes e.
+    """Return the canonical correlations ``sqrt(1 - e'We / e'Te)`` of the axes e.
 
-    For rows that the fit has not seen, e'We can exceed e'Te; the correlation is then 0.
+    For rows that were not fitted, e'We can exceed e'Te. The correlation is then 0.
     """
     ratio = np.divide(within, total, out=np.ones_like(within), where=total > 0)
     return np.sqrt(np.clip(1.0 - ratio, 0.0, 1.0))
 
 
 def adaptive_shrinkage(variances: np.ndarray) -> float:
-    """Shrinkage that the authors' code takes from the leading explained variances.
+    """Return the shrinkage that the authors' code computes from the explained variances.
 
-    ``max(exp(-(ev_1 + ... + ev_32)), 1e-10)``: features of small scale are shrunk heavily,
-    features of large scale not at all.
+    It is ``max(exp(-(ev_1 + ... + ev_32)), 1e-10)``: scatters of features of small scale are
+    shrunk heavily, those of features of large scale not at all.
     """
     return max(float(np.exp(-variances[:N_SHRINKAGE_COMPONENTS].sum())), SHRINKAGE_FLOOR)
 
@@ -127,26 +141,26 @@ def fit_discriminant(
     shrinkage: float | None,
     n_dims: int,
 ) -> Discriminant:
-    """Discriminant axes and posterior of labelled rows in principal coordinates.
+    """Return the discriminant of labelled rows in principal coordinates.
 
     Parameters
     ----------
     basis : PrincipalBasis
-        The principal components.
+        Principal components of the features.
 
     moments : ClassMoments
-        Moments of the classes in principal coordinates; every class has a row.
+        Moments of the classes in principal coordinates. Every class has at least one row.
 
     shrinkage : float or None
-        Share of the isotropic target; None for the adaptive one.
+        Weight of the isotropic target. If None, the adaptive shrinkage is used.
 
     n_dims : int
-        Dimensions over which the target spreads the trace of a scatter.
+        Number of dimensions by which the target divides the trace of a scatter.
 
     Returns
     -------
     discriminant : Discriminant
-        The fitted discriminant.
+        Fitted discriminant.
     """
     if shrinkage is None:
         t = adaptive_shrinkage(basis.variances)
@@ -169,20 +183,22 @@ def fit_discriminant(
     )
 
 
-def _shrunk(moments, t, n_dims, basis):
-    """Axes and coefficients with ``W = (1 - t) S_w + t w I``, w the mean within variance.
+def _shrunk(
+    moments: ClassMoments, t: float, n_dims: int, basis: PrincipalBasis
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return axes and coefficients for ``W = (1 - t) S_w + t w I``, w the mean within variance.
 
     The axes solve ``(T - W) e = lambda W e``, where ``T - W = (1 - t) S_b + t b I``.
-    Subtracting ``(b / w) W`` from both sides leaves
-    ``(1 - t) (S_b - (b / w) S_w) e = (lambda - b / w) W e``: the same axes in the same order.
-    In this form t -> 1, where T - W and W both become multiples of the identity, has a limit
-    instead of an arbitrary answer.
+    Subtracting ``(b / w) W`` from both sides gives
+    ``(1 - t) (S_b - (b / w) S_w) e = (lambda - b / w) W e``, with the same axes in the same
+    order. For t -> 1, T - W and W both become multiples of the identity. The second form has a
+    limit there, whereas the axes of the first form become arbitrary.
 
-    Directions along which nothing varies have lambda = b / w, which is also that of the only
-    direction where one has all variance. Of such equals, the direction that varies comes first.
+    Directions without any variance have lambda = b / w. If only one direction has variance, its
+    lambda is the same. Directions with variance then precede those without.
     """
     within, between = moments.within, moments.between
-    # Collapsed classes leave no within-class variance to divide by.
+    # Collapsed classes have no within-class variance to divide by.
     w = max(np.trace(within) / n_dims, _EPS * basis.variances[0])
     b = np.trace(between) / n_dims
     regular = (1.0 - t) * within / w + t * np.eye(len(within))
@@ -195,28 +211,28 @@ def _shrunk(moments, t, n_dims, basis):
     return axes, coef
 
 
-def _unshrunk(moments, basis):
-    """Axes and coefficients without shrinkage, in the span of the within-class scatter.
+def _unshrunk(moments: ClassMoments, basis: PrincipalBasis) -> tuple[np.ndarray, np.ndarray]:
+    """Return axes and coefficients without shrinkage, in the span of the within-class scatter.
 
-    The steps are those of scikit-learn 1.9's ``LinearDiscriminantAnalysis(solver="svd")``,
-    done on the scatter instead of on the rows.
+    The steps are those of ``LinearDiscriminantAnalysis(solver="svd")`` of scikit-learn 1.9,
+    applied to the scatter instead of the rows.
     """
-    kept = np.flatnonzero(~basis.is_noise)
-    within = moments.within[np.ix_(kept, kept)]
-    # A component without within-class scatter is perfectly collapsed, the best there is;
-    # the floor keeps it, with a deviation at the edge of rounding, instead of dividing by 0.
+    real = np.flatnonzero(~basis.is_noise)
+    within = moments.within[np.ix_(real, real)]
+    # A component without within-class scatter is perfectly collapsed, which is the best case.
+    # The lower bound retains it, with a deviation at rounding level, and avoids division by 0.
     variances = np.maximum(np.diag(within), _EPS * basis.variances[0])
     deviations = np.sqrt(variances)
     correlation = within / np.outer(deviations, deviations)
     np.fill_diagonal(correlation, 1.0)
     squares, vectors = eigh(correlation)
-    alive = squares > RANK_TOLERANCE**2
-    whitening = vectors[:, alive] / deviations[:, None] / np.sqrt(squares[alive])
+    in_span = squares > RANK_TOLERANCE**2
+    whitening = vectors[:, in_span] / deviations[:, None] / np.sqrt(squares[in_span])
 
-    offsets = moments.means[:, kept] - moments.priors @ moments.means[:, kept]
+    offsets = moments.means[:, real] - moments.priors @ moments.means[:, real]
     spread = np.sqrt(moments.priors)[:, None] * (offsets @ whitening)
     _, singular, directions = np.linalg.svd(spread, full_matrices=False)
     used = singular > RANK_TOLERANCE * singular[0]
     axes = np.zeros((len(moments.within), int(used.sum())))
-    axes[kept] = whitening @ directions[used].T
+    axes[real] = whitening @ directions[used].T
     return axes, axes @ (axes.T @ moments.means.T)

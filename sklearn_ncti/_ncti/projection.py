@@ -1,4 +1,4 @@
-"""Labelled rows in their principal coordinates: of all rows, or of all but a fold."""
+"""Principal coordinates of labelled rows, fitted to all rows or to all but a fold."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from sklearn.model_selection import check_cv
 
 from .._linalg.moments import (
     ClassMoments,
+    approximate_mean,
     class_moments,
     column_means,
-    first_guess,
     raw_moments,
     row_products,
 )
@@ -20,22 +20,22 @@ from .._linalg.pca import PrincipalBasis, basis_of_scatter, principal_basis, wor
 from .._linalg.threads import one_blas_thread
 from .._utils.arrays import to_device_of, to_host
 
-# Least variance within the classes, relative to the largest variance, that float32 products
-# are trusted with: their rounding leaves some 1e-9 of it. Networks have about 1e-2.
+# Smallest variance within the classes, relative to the largest variance, for which products in
+# float32 are used. Their rounding errors are about 1e-9. Features of networks have about 1e-2.
 _FLOAT32_RESOLUTION = 1e-4
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Labelled rows in their principal coordinates, and the moments of their classes.
+    """Principal coordinates of labelled rows, and the moments of their classes.
 
     Attributes
     ----------
     basis : PrincipalBasis
-        From features to principal coordinates.
+        Principal components of the features.
 
     H : array of shape (n_samples, k)
-        Principal coordinates of the rows, where the features lie.
+        Principal coordinates of the rows, on the device of the features.
 
     moments : ClassMoments
         Moments of the classes in these coordinates.
@@ -47,7 +47,7 @@ class Projection:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the products were exact enough for what is left within the classes."""
+        """Whether the products were exact enough for the variance within the classes."""
         if self.basis.dtype == np.float64:
             return True
         within = self.moments.within
@@ -57,10 +57,10 @@ class Projection:
 
     @classmethod
     def of(cls, X: Any, y: np.ndarray, n_classes: int, n_components: int) -> Self:
-        """Project labelled features on their principal components.
+        """Project labelled features onto their principal components.
 
-        Large float32 features are worked with in float32 where that resolves the spread
-        within the classes, and in float64 where it does not.
+        Products of large float32 features are computed in float32 if this resolves the variance
+        within the classes, and in float64 otherwise.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class Projection:
         Returns
         -------
         projection : Projection
-            The rows in principal coordinates.
+            Rows in principal coordinates.
         """
         for dtype in dict.fromkeys((working_dtype(X, n_components), np.float64)):
             basis = principal_basis(X, n_components, dtype)
@@ -98,10 +98,10 @@ def held_out_projections(
     n_components: int,
     dtype: type,
 ) -> Iterator[Projection]:
-    """Yield for every fold the projection that is fitted to the rows of the others.
+    """Yield, for every fold, the projection fitted to the rows of the other folds.
 
-    The moments of what is left without a fold are the difference of the moments of all rows
-    and of those of the fold: the features are squared once, not once for every fold.
+    The moments of the training rows are the moments of all rows minus those of the fold. The
+    features are thus multiplied once, and not once for every fold.
 
     Parameters
     ----------
@@ -115,32 +115,32 @@ def held_out_projections(
         Number of classes.
 
     folds : list of ndarray of int
-        Rows of each fold; each row is in one of them.
+        Indices of the rows of each fold. Each row is in exactly one fold.
 
     n_components : int
-        Number of principal components, as far as the rows of the other folds allow.
+        Number of principal components, or fewer if there are fewer training rows.
 
     dtype : {numpy.float32, numpy.float64}
-        Type in which products of features are taken.
+        Type in which products of features are computed.
 
     Yields
     ------
     projection : Projection
-        With the coordinates of all rows, and the moments of the other folds.
+        Coordinates of all rows, and moments of the training rows.
     """
     n, d = X.shape
-    others = [np.setdiff1d(np.arange(n), fold, assume_unique=True) for fold in folds]
-    by_columns = min(map(len, others)) >= d
+    training_rows = [np.setdiff1d(np.arange(n), fold, assume_unique=True) for fold in folds]
+    by_columns = min(map(len, training_rows)) >= d
     if by_columns:
-        shift = first_guess(X, dtype)
+        shift = approximate_mean(X, dtype)
         parts = [raw_moments(X, shift, dtype, rows=fold) for fold in folds]
         whole = sum(parts[1:], start=parts[0])
     else:
         products = row_products(X, dtype)[1]
-    for i, rows in enumerate(others):
+    for i, rows in enumerate(training_rows):
         if by_columns:
-            rest = whole - parts[i]
-            mean, scatter = shift + to_host(rest.total) / rest.n, rest.scatter()
+            training = whole - parts[i]
+            mean, scatter = shift + to_host(training.total) / training.n, training.scatter()
         else:
             mean, scatter = column_means(X, rows), _centered_twice(products, to_device_of(rows, X))
         k = min(n_components, len(rows), d)
@@ -150,19 +150,19 @@ def held_out_projections(
 
 
 def _centered_twice(products: Any, rows: Any) -> Any:
-    """Products of some of the rows with each other, about the mean of these rows."""
+    """Return the products of some rows with each other, centered at the mean of these rows."""
     chosen = products[rows][:, rows]
     means = chosen.mean(0)
     return chosen - means - means[:, None] + means.mean()
 
 
-def held_out_folds(cv, codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
-    """Return the rows that each split of `cv` holds out.
+def held_out_folds(cv: Any, codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
+    """Return the indices of the rows that each split of `cv` holds out.
 
     Parameters
     ----------
     cv : int, cross-validation splitter or iterable of splits
-        An integer stands for that many stratified folds.
+        Cross-validation strategy. An integer is the number of stratified folds.
 
     codes : ndarray of shape (n_samples,)
         Class of each row, 0 to ``n_classes - 1``.
@@ -173,12 +173,12 @@ def held_out_folds(cv, codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
     Returns
     -------
     folds : list of ndarray of int
-        The rows of each fold.
+        Indices of the rows of each fold.
 
     Raises
     ------
     ValueError
-        If not every row is held out exactly once, or a fold has all rows of a class.
+        If not every row is held out exactly once, or a fold contains all rows of a class.
     """
     folds = [fold for _, fold in check_cv(cv, codes, classifier=True).split(codes, codes)]
     times = np.bincount(np.concatenate(folds), minlength=len(codes))

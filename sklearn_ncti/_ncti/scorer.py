@@ -1,4 +1,4 @@
-"""NCTIScorer, from features and labels to the three components and one score."""
+"""NCTIScorer: the three components and the score of one feature matrix."""
 
 from typing import Self
 
@@ -12,21 +12,21 @@ from .base import (
     BaseNCTI,
     CoordinatesMixin,
     PosteriorClassifierMixin,
-    measures_fitted_rows,
+    can_resample,
 )
 
 
 class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
     """Neural Collapse Transferability Index of one feature matrix.
 
-    Measures how near labelled features are to neural collapse, the geometry in which
-    training a classifier ends: classes that shrink to points (`vc_`), class means that span
-    the geometry of the labels (`seli_`), and a nearest class center that decides as well as
-    the best classifier (`ncc_`). All three are larger for the better features.
+    The index measures how close labelled features are to neural collapse, the geometry that
+    features approach near the end of training a classifier. Each class shrinks to a point
+    (`vc_`), the class means span the geometry of the labels (`seli_`), and the nearest class
+    center is as good as the best classifier (`ncc_`). Larger is better for all three components.
 
-    The components compare backbones on the *same* rows and labels: give the features of
-    each backbone to :func:`~sklearn_ncti.rank_features`, or the backbones themselves to
-    :class:`~sklearn_ncti.ModelSelector`. `score_` is one number in [0, 3] that needs no
+    The components compare backbones on the *same* rows and labels. To rank backbones, pass the
+    features of each to :func:`~sklearn_ncti.rank_features`, or the backbones themselves to
+    :class:`~sklearn_ncti.ModelSelector`. `score_` is a single number in [0, 3] that needs no
     other candidate.
 
     Read more in the :ref:`User Guide <components>`.
@@ -34,88 +34,90 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
     Parameters
     ----------
     n_components : int, default=64
-        Principal components that are kept, k = min(n_components, n_samples, n_features).
-        Not used by ``variant="paper"``, which keeps all.
+        Number of principal components. The number used is
+        k = min(n_components, n_samples, n_features). Ignored by ``variant="paper"``, which uses
+        all components.
 
     shrinkage : {"adaptive"} or float in [0, 1], default="adaptive"
-        Share t of the isotropic target in the regularised scatters. "adaptive" is
+        Weight t of the isotropic target in the regularized scatters. "adaptive" is
         ``max(exp(-sum of the 32 leading explained variances), 1e-10)``. Values up to 1e-10
-        mean no shrinkage; the discriminant then lives in the span of the within-class
+        disable shrinkage. The discriminant is then restricted to the span of the within-class
         scatter, as in scikit-learn's ``LinearDiscriminantAnalysis(solver="svd")``.
 
     variant : {"released", "paper"}, default="released"
-        "released" computes what the authors' code computes, from which the published
-        rankings come. "paper" follows the printed equations: `seli_` is the nuclear norm of
-        the features themselves, the posterior uses all features, and `vc_` has no logarithm.
+        "released" follows the authors' code, which produced the published rankings. "paper"
+        follows the equations in the paper: `seli_` is the nuclear norm of the features
+        themselves, the posterior uses all features, and `vc_` has no logarithm.
 
     cv : int, cross-validation splitter or iterable of splits, default=None
-        How rows are held out, so that each is measured under axes that were fitted without
-        it; None measures the fitted rows themselves. An extension of this package for few
-        rows, where the posterior of the fitted rows is far too sure. Each row must be held
-        out exactly once; an integer stands for that many stratified folds. `transform` and
-        the prediction methods always use the projection of all rows.
+        Cross-validation strategy used to score held-out rows: each row is measured under axes
+        that were fitted without it. If None, the fitted rows themselves are scored. This is an
+        extension of this package for few rows, for which the posterior of the fitted rows is
+        overconfident. Each row must be held out exactly once. An integer is the number of
+        stratified folds. `transform` and the prediction methods always use the projection
+        fitted to all rows.
 
     Attributes
     ----------
     seli_ : float
-        SELI component: nuclear norm of the centred discriminant coordinates (of the features
-        themselves with ``variant="paper"``). Grows with the square root of the number of
-        rows. Larger is better.
+        SELI component: nuclear norm of the centered discriminant coordinates, or of the
+        features themselves with ``variant="paper"``. It grows with the square root of the
+        number of rows. Larger is better.
 
     ncc_ : float
         Nearest class center component: mean posterior probability of the true class, in
         [0, 1]. Larger is better.
 
     vc_ : float
-        Variability component: ``-log`` of the summed nuclear norms of the posterior rows of
-        each class (without ``log`` with ``variant="paper"``). Larger is better.
+        Variability component: ``-log`` of the sum over classes of the nuclear norm of the
+        posterior rows, without the logarithm for ``variant="paper"``. Larger is better.
 
     components_ : dict of str to float
-        The three, under the keys "seli", "ncc" and "vc".
+        The three components, with keys "seli", "ncc" and "vc".
 
     score_ : float
-        Score of these features on their own, in [0, 3]. Larger is better. Features that know
-        nothing of the labels come near ``1 + 1 / n_classes``, not 0, because an undecided
-        posterior is an even one; fully collapsed features of balanced classes get 2.5.
+        Score of the features without other candidates, in [0, 3]. Larger is better.
+        Uninformative features score about ``1 + 1 / n_classes``, not 0, because their posterior
+        falls back to the class priors. Fully collapsed features of balanced classes score 2.5.
 
     shrinkage_ : float
-        The share t that was used, in [1e-10, 1].
+        Weight t that was used, in [1e-10, 1].
 
     n_components_ : int
-        The number k of principal components.
+        Number k of principal components that were used.
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Share of the total variance along each principal component.
+        Fraction of the total variance along each principal component.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     See Also
     --------
     rank_features : Rank several feature matrices of the same rows.
-    ModelSelector : From images and backbones to a ranking.
+    ModelSelector : Rank backbones on labelled images.
     SELIGeometry : The SELI component alone.
     NearestCenterClassifier : The nearest class center component alone.
     WithinClassVariability : The variability component alone.
 
     Notes
     -----
-    When the number of rows is not comfortably above ``n_components_ + n_classes``, the
-    discriminant overfits and even noise looks well separated; `fit` then warns. With `cv`,
-    `ncc_` and `vc_` come from held-out posteriors, and `seli_` is
-    ``sum_i sqrt(n e_i' S_t e_i / e_i' W e_i)`` with both scatters of held-out rows; on the
-    fitted rows, where ``e_i' W e_i`` is 1, that is the nuclear norm of uncorrelated axes.
+    If the number of rows is less than five times ``n_components_ + n_classes``, the discriminant
+    overfits, and even noise looks well separated. `fit` then warns. With `cv`, `ncc_` and `vc_`
+    come from held-out posteriors, and `seli_` is
+    ``sum_i sqrt(n e_i' S_t e_i / e_i' W e_i)`` with both scatters of held-out rows. On the
+    fitted rows, where ``e_i' W e_i`` is 1, this is the nuclear norm of uncorrelated axes.
 
-    The cost is that of one product ``X.T @ X`` and of the leading eigenvectors of its result
-    (of ``X @ X.T`` where there are fewer rows than features). Products of large float32
-    features are taken in float32, within chunks that are centred first, and summed in
-    float64; where the spread within the classes is too small for that, in float64.
+    The cost is that of one product ``X.T @ X`` and the leading eigenvectors of its result (of
+    ``X @ X.T`` if there are fewer rows than features). Products of large float32 features are
+    computed in float32 within centered chunks, and summed in float64. If the spread within the
+    classes is too small for float32, they are computed in float64.
 
     References
     ----------
@@ -147,88 +149,90 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
     fit.__doc__ = BaseNCTI.fit.__doc__
 
     def score(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> float:
-        """Score of the features on their own, without other candidates.
+        """Return the score of the features, without other candidates.
 
-        The sum of three parts, each in [0, 1]: the mean posterior of the true class, the
-        mean canonical correlation along the discriminant axes, and the variability
-        ``1 - (log V - log V_min) / (log V_max - log V_min)``, where V is the summed nuclear
-        norm of the posterior by class and V_min and V_max are the least and the largest
-        that probabilities with these class counts can have.
+        The score is the sum of three parts, each in [0, 1]: the mean posterior of the true
+        class, the mean canonical correlation along the discriminant axes, and the variability
+        ``1 - (log V - log V_min) / (log V_max - log V_min)``. V is the sum over classes of the
+        nuclear norm of the posterior rows. V_min and V_max are its smallest and largest
+        possible values for these class counts.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), default=None
-            Rows to score under the fitted projection; None for the fitted rows.
+            Rows to score under the fitted projection. If None, the fitted rows are scored.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Classes of these rows.
 
         Returns
         -------
         score : float
-            In [0, 3]; larger is better.
+            Score in [0, 3]; larger is better.
         """
         return sum(self._components_of(X, y).absolute.values())
 
     def component_scores(
         self, X: ArrayLike | None = None, y: ArrayLike | None = None, *, absolute: bool = False
     ) -> dict[str, float]:
-        """The three components of the fitted rows, or of others under the fitted projection.
+        """Return the three components of the fitted rows or of other rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), default=None
-            Rows to score under the fitted projection; None for the fitted rows.
+            Rows to score under the fitted projection. If None, the fitted rows are scored.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Classes of these rows.
 
         absolute : bool, default=False
-            Return the three parts in [0, 1] that `score` adds, instead of the components.
+            Whether to return the three parts in [0, 1] that `score` adds, instead of the
+            components.
 
         Returns
         -------
         components : dict of str to float
-            Under the keys "seli", "ncc" and "vc"; larger is better for each.
+            Values with keys "seli", "ncc" and "vc"; larger is better for each.
         """
-        found = self._components_of(X, y)
-        return dict(found.absolute if absolute else found.raw)
+        components = self._components_of(X, y)
+        return dict(components.absolute if absolute else components.raw)
 
     def components(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Components:
-        """The three components and their absolute parts, as a ranking takes them.
+        """Return the three components in the form that a ranking uses.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), default=None
-            Rows to score under the fitted projection; None for the fitted rows.
+            Rows to score under the fitted projection. If None, the fitted rows are scored.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Classes of these rows.
 
         Returns
         -------
         components : Components
-            `raw` is what `component_scores` returns, `absolute` the parts in [0, 1] that
+            `raw` are the values of `component_scores`, `absolute` the parts in [0, 1] that
             `score` adds.
         """
         return self._components_of(X, y)
 
-    @available_if(measures_fitted_rows)
+    @available_if(can_resample)
     def resample(self, draws: Draws) -> Components:
-        """The three components of every resample of the fitted rows.
+        """Return the three components of every bootstrap resample of the fitted rows.
 
-        The principal components stay those of all rows; the discriminant is that of the
-        resample. Where there are fewer than 10 rows per component and class, the weights are
-        those of the Bayesian bootstrap. Only for ``variant="released"`` without `cv`.
+        All resamples use the principal components of all rows. The discriminant is fitted to
+        each resample. If there are fewer than 10 rows per principal component and class, the
+        weights come from the Bayesian bootstrap. Available for ``variant="released"`` without
+        `cv`.
 
         Parameters
         ----------
         draws : Draws
-            Weights of the rows in every resample, see :class:`~sklearn_ncti.FeatureScorer`.
+            Weights of the rows in each resample, see :class:`~sklearn_ncti.FeatureScorer`.
 
         Returns
         -------
         components : Components
-            Arrays of shape (n_resamples,).
+            One array of shape (n_resamples,) for each component.
         """
-        return self._resampled(draws)
+        return self._resample(draws)

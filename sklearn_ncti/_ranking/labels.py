@@ -223,7 +223,8 @@ def count_overlaps(low: np.ndarray, high: np.ndarray, boxes: Sequence[np.ndarray
     """
     stacked = np.concatenate(boxes)
     apart = (low[:, None] >= stacked[None, :, 2:]) | (high[:, None] <= stacked[None, :, :2])
-    return (~apart.any(axis=2)).sum(axis=1)
+    counts: np.ndarray = (~apart.any(axis=2)).sum(axis=1)
+    return counts
 
 
 def line_spots(ax: Any, step: float) -> np.ndarray:

@@ -62,7 +62,8 @@ def text_scale(ax: Any) -> float:
 
 def text_size(ax: Any) -> float:
     """Return the font size for these axes, in points."""
-    return text_scale(ax) * import_optional("matplotlib", extra="plot").rcParams["font.size"]
+    usual = import_optional("matplotlib", extra="plot").rcParams["font.size"]
+    return text_scale(ax) * float(usual)
 
 
 def max_chars(ax: Any) -> int:

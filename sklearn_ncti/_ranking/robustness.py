@@ -98,7 +98,7 @@ def _rescored(
 ) -> np.ndarray:
     """Sum of the components with these weights over a part of the candidates."""
     columns = results.results
-    if not results.weights:
+    if not results.weights or results.normalization is None:
         raise ValueError(
             "This ranking has totals only: what they would be for other candidates or "
             "components is not known. Rank with rank_features or ModelSelector."
@@ -130,27 +130,7 @@ def scorer_agreement(results: RankingResults) -> dict[str, np.ndarray]:
 def pareto(results: RankingResults, cost: str | Mapping[str, float]) -> list[str]:
     """Candidates on the Pareto front, see `Ranking.pareto`."""
     columns = results.results
-    if isinstance(cost, str):
-        values = columns.get(cost)
-        column = COLUMNS.get(cost)
-        is_number = values is not None and values.dtype.kind in "iuf"
-        if not is_number or cost in ("rank", "score"):
-            costs = ("images_per_second", "n_parameters", "n_features")
-            raise ValueError(
-                "cost must be a column of results that holds costs, such as one of "
-                f"{[name for name in costs if name in columns]}, or a dict of name to cost; got "
-                f"{cost!r}."
-            )
-        values = values if column is not None and column.larger_is_better else -values
-    else:
-        known = finite_values(cost, "cost")
-        unknown = sorted(set(known) - set(results.names))
-        if unknown:
-            raise ValueError(
-                f"cost has names that were not ranked: {unknown}. "
-                f"The ranked ones are {results.names}."
-            )
-        values = -np.array([known.get(name, np.nan) for name in columns["model"]])
+    values = _gains(results, cost)
     ok = (columns["error"] == "") & np.isfinite(values)
     if not ok.any():
         raise ValueError(
@@ -164,3 +144,26 @@ def pareto(results: RankingResults, cost: str | Mapping[str, float]) -> list[str
         for i in order
         if not any((points[j] >= points[i]).all() and (points[j] > points[i]).any() for j in order)
     ]
+
+
+def _gains(results: RankingResults, cost: str | Mapping[str, float]) -> np.ndarray:
+    """Costs of the candidates, turned round where smaller ones are better."""
+    columns = results.results
+    if isinstance(cost, str):
+        values = columns.get(cost)
+        if values is None or values.dtype.kind not in "iuf" or cost in ("rank", "score"):
+            costs = ("images_per_second", "n_parameters", "n_features")
+            raise ValueError(
+                "cost must be a column of results that holds costs, such as one of "
+                f"{[name for name in costs if name in columns]}, or a dict of name to cost; got "
+                f"{cost!r}."
+            )
+        column = COLUMNS.get(cost)
+        return values if column is not None and column.larger_is_better else -values
+    known = finite_values(cost, "cost")
+    unknown = sorted(set(known) - set(results.names))
+    if unknown:
+        raise ValueError(
+            f"cost has names that were not ranked: {unknown}. The ranked ones are {results.names}."
+        )
+    return -np.array([known.get(name, np.nan) for name in columns["model"]])

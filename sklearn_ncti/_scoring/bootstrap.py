@@ -202,7 +202,7 @@ def describe_resamples(
     resamples, replications = resamples[:, order], replications[:, order]
     ranks = np.array([1 + (_pairwise_signs(row) < 0).sum(axis=1) for row in resamples])
     # Half a time for a tie.
-    above = sum((1 + _pairwise_signs(row)) / 2 for row in resamples)
+    above = np.sum([(1 + _pairwise_signs(row)) / 2 for row in resamples], axis=0)
     first = np.array([(_pairwise_signs(row) >= 0).all(axis=1) for row in replications])
     tie = EQUAL_SHARE * np.abs(resamples).max()
     score_low, score_high = _interval(resamples, scores[order])
@@ -231,8 +231,10 @@ def _interval(resampled: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, 
     smaller, and quantiles of them alone would exclude the score itself.
     """
     tails = np.array([1 - LEVEL, 1 + LEVEL]) / 2
-    method = "linear" if resampled.dtype == float else "inverted_cdf"
-    low, high = np.quantile(resampled, tails, axis=0, method=method)
+    if resampled.dtype == float:
+        low, high = np.quantile(resampled, tails, axis=0)
+    else:
+        low, high = np.quantile(resampled, tails, axis=0, method="inverted_cdf")
     return np.minimum(low, observed).astype(float), np.maximum(high, observed).astype(float)
 
 

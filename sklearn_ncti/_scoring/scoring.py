@@ -106,7 +106,7 @@ def score_candidate(
 
 
 def score_all(
-    features: dict[str, ArrayLike],
+    features: Mapping[str, ArrayLike],
     y: np.ndarray,
     scorers: Scorers,
     resampling: Resampling | None = None,

@@ -1,8 +1,8 @@
-"""One set of names for arrays on the host and tensors on a CUDA device.
+"""Common functions for arrays on the host and tensors on a CUDA device.
 
-Feature matrices are numpy arrays, or torch tensors that already lie on a CUDA device and stay
-there. Everything else (tensors on the CPU, on devices without float64, arrays of another
-library) is brought to numpy, which costs nothing for tensors in the memory of the host.
+Feature matrices are numpy arrays, or torch tensors on a CUDA device, which stay there. Tensors on
+the CPU, tensors on devices without float64, and arrays of other libraries are converted to numpy.
+For tensors on the CPU, the conversion copies nothing.
 """
 
 import sys
@@ -15,31 +15,31 @@ from sklearn.utils._array_api import device as array_device
 
 try:
     from sklearn.utils._array_api import check_same_namespace
-except ImportError:  # scikit-learn before 1.9 has no such rule
+except ImportError:  # scikit-learn before 1.9 has no such check
 
-    def check_same_namespace(X, estimator, *, attribute, method):
+    def check_same_namespace(X: Any, estimator: Any, *, attribute: str, method: str) -> None:
         """Do nothing."""
 
 
 def is_tensor(X: Any) -> bool:
-    """Whether `X` is a torch tensor, without importing torch."""
-    # A tensor can only have been made where torch is imported already.
+    """Return whether `X` is a torch tensor, without importing torch."""
+    # A tensor exists only if torch is already imported.
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(X, torch.Tensor)
 
 
 def stays_on_device(X: Any) -> bool:
-    """Whether `X` is computed with where it lies, instead of on the host."""
+    """Return whether computations with `X` stay on its device."""
     return is_tensor(X) and X.device.type == "cuda"
 
 
-def namespace(X: Any):
-    """Return the module, torch or numpy, whose functions take `X`."""
+def namespace(X: Any) -> Any:
+    """Return the module whose functions accept `X`, torch or numpy."""
     return sys.modules["torch"] if is_tensor(X) else np
 
 
 def to_host(X: Any) -> Any:
-    """Return tensors, and arrays of other libraries under array API dispatch, as numpy arrays."""
+    """Return tensors as numpy arrays, and with array API dispatch arrays of other libraries."""
     if is_tensor(X):
         X = X.detach().cpu()
         # numpy has no bfloat16.
@@ -54,14 +54,14 @@ def _is_array(X: Any) -> bool:
 
 
 def to_device_of(values: np.ndarray, X: Any) -> Any:
-    """Return numpy `values` in the memory that `X` lies in."""
+    """Return numpy `values` on the device of `X`."""
     if not is_tensor(X):
         return values
     return sys.modules["torch"].from_numpy(np.ascontiguousarray(values)).to(X.device)
 
 
 def zeros_on_device_of(shape: tuple[int, ...], X: Any) -> Any:
-    """Return float64 zeros in the memory that `X` lies in."""
+    """Return float64 zeros on the device of `X`."""
     if is_tensor(X):
         torch = sys.modules["torch"]
         return torch.zeros(shape, dtype=torch.float64, device=X.device)
@@ -69,7 +69,7 @@ def zeros_on_device_of(shape: tuple[int, ...], X: Any) -> Any:
 
 
 def as_float64(X: Any) -> Any:
-    """Return `X` in float64; `X` itself where it is so already."""
+    """Return `X` in float64, without a copy if it already is."""
     return X.double() if is_tensor(X) else X.astype(np.float64, copy=False)
 
 
@@ -79,10 +79,10 @@ def as_float32(X: Any) -> Any:
 
 
 def like_input(values: Any, X: Any) -> Any:
-    """Return `values` as scikit-learn's rules have it for the input `X`.
+    """Return `values` as the type of array that scikit-learn returns for the input `X`.
 
-    With array API dispatch switched on that is an array of the library and on the device of
-    `X`, for numbers; otherwise a numpy array.
+    With array API dispatch, numbers become an array of the library and on the device of `X`.
+    Otherwise, and for other values, the result is a numpy array.
     """
     dispatched = get_config()["array_api_dispatch"] and _is_array(X)
     if not dispatched or (isinstance(values, np.ndarray) and values.dtype.kind not in "biuf"):
@@ -93,7 +93,7 @@ def like_input(values: Any, X: Any) -> Any:
 
 
 def check_tensor(X: Any, least_rows: int) -> Any:
-    """Return a tensor on a device as a matrix of floating type, or raise a ValueError."""
+    """Return a tensor as a matrix of floating type, or raise a ValueError."""
     if X.ndim != 2:
         raise ValueError(
             f"X must be a matrix of shape (n_samples, n_features), got a tensor of shape "
@@ -113,7 +113,7 @@ def check_whole_numbers(X: Any) -> None:
     if is_tensor(X):
         whole = not (X.is_floating_point() or X.is_complex())
     else:
-        # A sparse matrix or an array of another library is refused later, or is converted.
+        # Sparse matrices and arrays of other libraries are rejected or converted later.
         X = X if hasattr(X, "dtype") else np.asarray(X)
         whole = isinstance(X, np.ndarray) and X.dtype.kind in "iu"
     if not whole or 0 in X.shape:

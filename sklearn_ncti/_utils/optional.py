@@ -1,11 +1,11 @@
-"""Import a package that an extra brings, or say which extra to install."""
+"""Import of optional packages, with an error that names the extra to install."""
 
 from importlib import import_module
 from types import ModuleType
 
 
 def import_optional(module: str, *, extra: str) -> ModuleType:
-    """Import `module`, which the base installation does not need.
+    """Import a module of a package that the base installation does not require.
 
     Parameters
     ----------
@@ -13,7 +13,7 @@ def import_optional(module: str, *, extra: str) -> ModuleType:
         Dotted name of the module, for example ``"timm.data"``.
 
     extra : str
-        The extra of this package that installs it, for example ``"timm"``.
+        Extra of this package that installs it, for example ``"timm"``.
 
     Returns
     -------
@@ -28,8 +28,8 @@ def import_optional(module: str, *, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as exc:
-        # A package that is there but lacks something of its own is another fault: the
-        # extra would not mend it, so that error is left as it is.
+        # If an installed package lacks one of its own dependencies, the extra would not help.
+        # That error is raised unchanged.
         package = module.partition(".")[0]
         if exc.name is None or exc.name.partition(".")[0] != package:
             raise

@@ -1,34 +1,35 @@
-"""Scikit-learn's callback protocol, or nothing where the release has none.
+"""Scikit-learn's callback protocol, with a substitute for releases that lack it.
 
-The protocol came with scikit-learn 1.9 and is experimental, so that everything that depends
-on it is here. On older releases there is no ``set_callbacks``, and the hooks do nothing.
+Scikit-learn 1.9 introduced the protocol, which is experimental. Everything that depends on it
+is in this module. On older releases there is no ``set_callbacks``, and the hooks do nothing.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:
 
     class _NoContext:
-        """A callback context that nobody listens to."""
+        """Callback context without callbacks."""
 
-        def subcontext(self, **kwargs):
+        def subcontext(self, **kwargs: Any) -> Self:
             return self
 
-        def call_on_fit_task_begin(self, **kwargs):
+        def call_on_fit_task_begin(self, **kwargs: Any) -> Self:
             return self
 
-        def call_on_fit_task_end(self, **kwargs):
+        def call_on_fit_task_end(self, **kwargs: Any) -> bool:
             return False
 
-        def propagate_callback_context(self, sub_estimator):
+        def propagate_callback_context(self, sub_estimator: Any) -> AbstractContextManager[None]:
             return nullcontext()
 
-    class CallbackSupportMixin:
-        """Stand-in without ``set_callbacks``."""
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Substitute without ``set_callbacks``."""
 
-        def _init_callback_context(self, **kwargs):
+        def _init_callback_context(self, **kwargs: Any) -> _NoContext:
             return _NoContext()
 
 

@@ -1,4 +1,4 @@
-"""Checks of labels and rows that all estimators share."""
+"""Validation of labels and rows that all estimators share."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from .arrays import to_host
 
 
 def label_array(y: Any) -> Any:
-    """Return `y`, as an array of objects where another would make two labels equal.
+    """Return labels as an array of objects if another type would change them.
 
-    numpy turns a list that has a string into an array of strings of one length, which makes a
-    label of NaN, drops NUL at the end of a string, and does not tell 1 from "1".
+    numpy converts a list that contains a string to an array of strings. This turns NaN into a
+    label, drops NUL characters at the end of a string, and makes 1 and "1" equal.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        Class labels as a user gives them.
+        Class labels as given by the user.
 
     Returns
     -------
     y : array-like of shape (n_samples,)
-        The same labels, on the host.
+        Same labels, on the host.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def label_array(y: Any) -> Any:
     """
     y = to_host(y)
     plain = np.asarray(y)
-    turned_to_text = isinstance(y, list | tuple) and plain.dtype.kind == "U"
-    labels = np.array(y, dtype=object) if turned_to_text else plain
+    converted_to_text = isinstance(y, list | tuple) and plain.dtype.kind == "U"
+    labels = np.array(y, dtype=object) if converted_to_text else plain
     if labels.ndim != 1 or labels.dtype.kind not in "OfmM":
         return y
     for row, label in enumerate(labels):
@@ -46,24 +46,24 @@ def label_array(y: Any) -> Any:
                 f"y has no label in row {row}: {label}. Label every row, or leave out those "
                 "that have no label."
             )
-    if turned_to_text and len(set(labels)) == len(np.unique(plain)):
+    if converted_to_text and len(set(labels)) == len(np.unique(plain)):
         return y
     if labels.dtype.kind == "O":
         _check_sortable(labels)
     return labels
 
 
-def _is_missing(label) -> bool:
-    """Whether a label is None, NaN, NaT or pandas.NA."""
+def _is_missing(label: Any) -> bool:
+    """Return whether a label is None, NaN, NaT or pandas.NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:
-        # What pandas.NA is compared with is NA, which is neither true nor false.
+        # A comparison with pandas.NA is NA, which has no truth value.
         return True
 
 
 def _check_sortable(labels: np.ndarray) -> None:
-    """Raise a TypeError if labels have no order among each other."""
+    """Raise a TypeError if the labels cannot be sorted."""
     try:
         sorted(set(labels))
     except TypeError as exc:
@@ -75,7 +75,7 @@ def _check_sortable(labels: np.ndarray) -> None:
 
 
 def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted classes and each row's index among them.
+    """Return the sorted classes, and the index of the class of each row.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     classes : ndarray of shape (n_classes,)
-        The distinct labels.
+        Distinct labels, sorted.
 
     codes : ndarray of shape (n_samples,)
         Index of each label in `classes`.
@@ -106,12 +106,12 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def has_other_rows(X: Any, y: Any) -> bool:
-    """Whether `score` was given other rows than the fitted ones.
+    """Return whether rows were passed to `score`, instead of None for the fitted rows.
 
     Raises
     ------
     ValueError
-        If only one of rows and labels was given.
+        If only one of rows and labels was passed.
     """
     if (X is None) != (y is None):
         missing = "X" if X is None else "y"
@@ -123,7 +123,7 @@ def has_other_rows(X: Any, y: Any) -> bool:
 
 
 def check_labels(labels: ArrayLike) -> np.ndarray:
-    """Return `labels` as a vector of at least two classes, or raise a ValueError."""
-    labels = _check_y(label_array(labels))
-    encode_labels(labels)
-    return labels
+    """Return labels as a vector of at least two classes, or raise a ValueError."""
+    y: np.ndarray = _check_y(label_array(labels))
+    encode_labels(y)
+    return y

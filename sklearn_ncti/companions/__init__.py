@@ -1,6 +1,6 @@
-"""Other transferability metrics, one estimator each.
+"""Other transferability metrics, one estimator for each.
 
-They share one contract, which is written down once, in ``_base.py``.
+``_base.py`` describes the contract that all of them follow.
 """
 
 from ._face import FaCe

@@ -1,4 +1,4 @@
-"""What all companions share: the contract, validation, sums over chunks of rows."""
+"""Base classes of the other metrics: their contract, validation, and sums over chunks of rows."""
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -13,31 +13,31 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._utils.arrays import check_whole_numbers
 from .._utils.validation import encode_labels, has_other_rows, label_array
 
-# Values in a chunk that is brought to float64, 8 MiB.
+# Number of values in a chunk that is converted to float64, 8 MiB.
 _CHUNK_VALUES = 1 << 20
 
-# Between these, the fourth powers of values, and sums of many, are well within float64.
+# Range of values whose fourth powers, and sums of many of them, are well within float64.
 _SAFE_MAGNITUDES = 1e-30, 1e30
 
-#: How far the source-class probabilities of a row may be from adding up to 1: half precision
-#: leaves about this.
+#: Largest difference from 1 of the sum of the source-class probabilities of a row. Probabilities
+#: in half precision differ by about this much.
 SUM_TOLERANCE = 1e-3
 
 
 class BaseCompanion(BaseEstimator):
-    """One number for labelled rows. A subclass says in `_measure` which one.
+    """Estimator of one metric of labelled rows. A subclass computes it in `_measure`.
 
-    `_measure` returns a dict of fitted attributes, `score_` among them, and sets nothing, so
-    that rows can be scored without a trace on the estimator.
+    `_measure` returns a dict of fitted attributes that contains `score_`. It sets no attribute,
+    so that scoring other rows does not change the estimator.
     """
 
-    #: What of a network it measures, see :class:`~sklearn_ncti.FeatureScorer`.
+    #: Output of a network that is measured, see :class:`~sklearn_ncti.FeatureScorer`.
     response = "features"
 
     _parameter_constraints: dict = {}
-    # Passed on to scikit-learn's validation of X and y.
+    # Arguments for scikit-learn's validation of X and y.
     _validation: dict = {}
-    # Whether the metric is the same for all multiples of the features.
+    # Whether the metric does not depend on the scale of the features.
     _is_scale_free = False
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -47,12 +47,12 @@ class BaseCompanion(BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            One row per sample. float32 is kept and summed in float64, anything else becomes
-            float64.
+            One row per sample. float32 is not converted, but summed in float64. Other types
+            become float64.
 
         y : array-like of shape (n_samples,)
-            Class of each row: strings, integers or booleans. LogME takes real numbers as
-            well, in one or several columns.
+            Class of each row: strings, integers or booleans. LogME also accepts real numbers,
+            in one or several columns.
 
         Returns
         -------
@@ -62,44 +62,44 @@ class BaseCompanion(BaseEstimator):
         Raises
         ------
         ValueError
-            If `X` has NaN, infinity, fewer than two rows or whole numbers that float64 rounds,
-            if `y` has another length than `X`, one class only, a missing label, or is no
-            vector of class labels, or if the metric cannot be computed from these rows; the
-            message then says why and what to do.
+            If `X` contains NaN or infinity, has fewer than two rows, or whole numbers that
+            float64 rounds. If `y` has another length than `X`, only one class, a missing label,
+            or is not a vector of class labels. If the metric is undefined for these rows; the
+            message explains why, and how to fix it.
 
         TypeError
             If labels cannot be sorted.
         """
-        for name, value in self._measured(X, y, reset=True).items():
+        for name, value in self._validate_and_measure(X, y, reset=True).items():
             setattr(self, name, value)
         return self
 
     def score(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> float:
-        """Value of the metric on the fitted rows, or on others by themselves.
+        """Return the metric of the fitted rows or of other rows.
 
-        Nothing that was fitted enters the score of other rows: it is what `fit` on them would
-        give.
+        The score of other rows does not depend on the fitted rows: it equals the score after
+        `fit` to these rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), default=None
-            Rows to measure; None for the fitted rows.
+            Rows to measure. If None, the score of the fitted rows is returned.
 
         y : array-like of shape (n_samples,), default=None
-            Their classes.
+            Classes of these rows.
 
         Returns
         -------
         score : float
-            The metric; larger is better.
+            Value of the metric; larger is better.
         """
         check_is_fitted(self)
         if not has_other_rows(X, y):
             return self.score_
-        return self._measured(X, y, reset=False)["score_"]
+        return self._validate_and_measure(X, y, reset=False)["score_"]
 
-    def _measured(self, X, y, reset) -> dict[str, Any]:
-        """Validate rows and return all fitted attributes that they give."""
+    def _validate_and_measure(self, X: Any, y: Any, reset: bool) -> dict[str, Any]:
+        """Validate rows, and return the fitted attributes for them."""
         check_whole_numbers(X)
         X, y = validate_data(
             self,
@@ -114,9 +114,9 @@ class BaseCompanion(BaseEstimator):
         self._check_rows(X)
         return self._measure_targets(X, y)
 
-    def _check_rows(self, X) -> None:
-        """Refuse rows that the metric has no value for: here, rows that are all equal."""
-        # Stops at the first row that differs, which is mostly the second.
+    def _check_rows(self, X: np.ndarray) -> None:
+        """Raise a ValueError if the metric is undefined for `X`, here if all rows are equal."""
+        # Stops at the first row that differs, usually the second.
         if all(np.array_equal(row, X[0]) for row in X[1:]):
             raise ValueError(
                 f"X has constant features: all {len(X)} rows are equal, so there is nothing "
@@ -124,54 +124,56 @@ class BaseCompanion(BaseEstimator):
                 "come from."
             )
 
-    def _measure_targets(self, X, y) -> dict[str, Any]:
+    def _measure_targets(self, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+        """Return the fitted attributes for validated rows and targets."""
         classes, codes = encode_labels(y)
         if self._is_scale_free:
             X, _ = at_safe_scale(X)
         return {"classes_": classes} | self._measure(X, codes, len(classes))
 
     def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
-        """Fitted attributes from validated rows and their class codes."""
+        """Return the fitted attributes for validated rows and the codes of their classes."""
         raise NotImplementedError
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
 
 
 class BaseProbabilityCompanion(BaseCompanion):
-    """A companion whose rows are the probabilities of a network's source classes."""
+    """Metric of the probabilities that a network assigns to its source classes."""
 
     response = "probabilities"
 
-    def _check_rows(self, X) -> None:
+    def _check_rows(self, X: np.ndarray) -> None:
         sums = X.sum(axis=1, dtype=np.float64)
         bad = np.flatnonzero((X.min(axis=1) < 0) | (np.abs(sums - 1) > SUM_TOLERANCE))
         if len(bad):
             row = bad[0]
             least = X[row].min()
-            what = (
+            start = (
                 f"Negative values in data passed to {type(self).__name__}: " if least < 0 else ""
             )
             raise ValueError(
-                f"{what}X must hold probabilities of source classes, at least 0 and adding up to "
+                f"{start}X must hold probabilities of source classes, at least 0 and adding up to "
                 f"1 within {SUM_TOLERANCE} in every row, but {len(bad)} of {len(X)} rows do not: "
                 f"row {row} adds up to {sums[row]:.6g}, and its least entry is {least:.6g}. Pass "
                 "the output of the whole network after a softmax (scipy.special.softmax(logits, "
                 "axis=1)), neither its logits nor its features."
             )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
         return tags
 
 
 def at_safe_scale(X: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return ``X * 2**exponent``, which rounds nothing, and the exponent.
+    """Return ``X * 2**exponent``, which is exact, and the exponent.
 
-    It is 0, and `X` is not copied, unless squares of squares could leave the range of float64.
+    The exponent is 0, and `X` is not copied, unless fourth powers could exceed the range of
+    float64.
     """
     largest = max(float(X.max()), -float(X.min()))
     low, high = _SAFE_MAGNITUDES
@@ -188,11 +190,11 @@ def row_blocks(X: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 def one_hot(y: np.ndarray, n_classes: int) -> csr_matrix:
-    """Sparse matrix of shape (n_samples, n_classes) with a 1 in the class of each row."""
+    """Return a sparse matrix of shape (n_samples, n_classes) with a 1 in the class of each row."""
     n = len(y)
     return csr_matrix((np.ones(n), y, np.arange(n + 1)), (n, n_classes))
 
 
 def cross_products(Y: np.ndarray | spmatrix, X: np.ndarray) -> np.ndarray:
-    """``Y.T @ X`` in float64; the sums of every class where `Y` is `one_hot`."""
+    """Return ``Y.T @ X`` in float64. If `Y` is `one_hot`, these are sums over each class."""
     return sum(Y[rows].T @ block for rows, block in row_blocks(X))

@@ -1,6 +1,7 @@
-"""FaCe, how far the classes have collapsed and how evenly they overlap."""
+"""FaCe: collapse of the classes, and evenness of their overlaps."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -12,52 +13,53 @@ from ._gbc import gaussian_overlaps
 
 
 class FaCe(BaseCompanion):
-    r"""Fair collapse: how far the classes have collapsed, and how evenly they overlap.
+    r"""Fair collapse: collapse of the classes, and evenness of their overlaps.
 
-    The score is the sum of two terms: minus the variance within the classes in units of the
-    variance between their means, and how equal the overlaps are that each class has with the
-    others. Larger is better; the logarithm of the number of classes is best.
+    The score is the sum of two terms. The first is minus the ratio of the variance within
+    classes to the variance between class means. The second measures how equally the classes
+    overlap with other classes. Larger is better; the best value is the logarithm of the number
+    of classes.
 
-    Read more in the :ref:`User Guide <companions>`, and the notes below before you compare its
+    Read more in the :ref:`User Guide <companions>`. Read the notes below before you compare
     values with published ones.
 
     Parameters
     ----------
     temperature : float, default=0.05
-        What overlaps are divided by before the softmax, above 0. The smaller it is, the more a
-        class counts that overlaps more with others than the rest do.
+        Temperature of the softmax over overlaps, above 0. The smaller it is, the more weight
+        the classes with the largest overlaps have.
 
     n_components : int, default=64
-        Principal components in which overlaps are computed,
-        min(n_components, n_samples, n_features). All features enter the first term.
+        Number of principal components for the overlaps. The number used is
+        min(n_components, n_samples, n_features). The first term uses all features.
 
     covariance_type : {"spherical", "diagonal"}, default="spherical"
-        Whether a class has one variance in the overlaps, the mean over the components, or one
-        for each.
+        Covariance of a class for the overlaps: "spherical" has one variance, the mean over the
+        components, and "diagonal" one variance for each component.
 
     Attributes
     ----------
     score_ : float
-        The sum of the two terms, at most log C; larger is better.
+        Sum of the two terms, at most log C; larger is better.
 
     variance_collapse_ : float
-        The first term, in (-inf, 0]; 0 where all rows of every class are equal.
+        First term, in (-inf, 0]. It is 0 if all rows of every class are equal.
 
     class_fairness_ : float
-        The second term, in [0, log C] nats; log C where all classes overlap equally.
+        Second term, in [0, log C] nats. It is log C if all classes overlap equally.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     See Also
     --------
-    GBC : The sum of the same overlaps.
+    GBC : Minus the sum of the same overlaps.
 
     Notes
     -----
@@ -78,26 +80,26 @@ class FaCe(BaseCompanion):
     and FaCe = C + F.
 
     .. warning::
-       This follows the abstract and the public reviews of the paper, whose text was not at
-       hand. They state the sum of the two terms, the traces with equal weights of the classes,
-       Bhattacharyya coefficients between classes, that the second term is best where each
-       class overlaps equally with the others, and a quantity t in Eq. 6. That t is a
-       temperature, the softmax over sums and its entropy, the division by C, the default
-       temperature and the principal components are not stated there and could not be checked.
-       Scores may differ from those of the authors.
+       This implementation follows the abstract and the public reviews of the paper; its full
+       text was not available. These sources state the sum of two terms, the traces with equal
+       weights of the classes, Bhattacharyya coefficients between classes, a second term that is
+       best if all classes overlap equally, and a quantity t in Eq. 6. They do not state that t
+       is a temperature, the softmax over sums and its entropy, the division by C, the default
+       temperature, or the principal components. Scores may differ from those of the authors.
 
-    The first term is the same for any scale, rotation and shift of the features. Directions
-    along which the class means do not differ are left out by the pseudo-inverse: two classes
-    of one mean cost nothing there, and only the second term sees them. Means that nearly
-    coincide cost much, so that one hard pair of classes can rule the score. Where all means
-    are equal there is nothing to compare with, which is an error.
+    The first term does not depend on scale, rotation and shift of the features. The
+    pseudo-inverse ignores directions along which class means do not differ: two classes with the
+    same mean do not change the first term, only the second. Means that nearly coincide make the
+    first term very low, so that one hard pair of classes can dominate the score. If all means
+    are equal, the ratio is undefined, and an error is raised.
 
-    The second term rewards classes that are hard alike as much as classes that are easy alike.
+    The second term is as high for classes that are equally hard to separate as for classes that
+    are equally easy to separate.
 
-    A class of one row has no variance: that is an error.
+    A class with only one row has no variance, and raises an error.
 
-    Costs O(n d min(n, d)) for the components, O(n d C) for the first term and O(C^2 k) for the
-    pairs, with k components.
+    The cost is O(n d min(n, d)) for the components, O(n d C) for the first term, and O(C^2 k)
+    for the pairs, with k components.
 
     References
     ----------
@@ -134,7 +136,7 @@ class FaCe(BaseCompanion):
         self.n_components = n_components
         self.covariance_type = covariance_type
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         basis, overlaps = gaussian_overlaps(
             X, y, n_classes, self.n_components, self.covariance_type
         )
@@ -147,8 +149,8 @@ class FaCe(BaseCompanion):
         }
 
 
-def _variance_collapse(X, y, n_classes, noise):
-    """Minus the mean within-class variance in units of that of the class means."""
+def _variance_collapse(X: np.ndarray, y: np.ndarray, n_classes: int, noise: float) -> float:
+    """Return minus the ratio of within-class variance to the variance of the class means."""
     counts = np.bincount(y)
     means = cross_products(one_hot(y, n_classes), X) / counts[:, None]
     offsets = (means - means.mean(axis=0)) / np.sqrt(n_classes)
@@ -157,8 +159,8 @@ def _variance_collapse(X, y, n_classes, noise):
     if not real.any():
         raise ValueError(
             f"all {n_classes} classes of y have the same mean, so there is no variance between "
-            "classes to compare the one within them with. Use a metric that does not rest on "
-            "class means."
+            "classes to compare the variance within them with. Use a metric that does not "
+            "depend on class means."
         )
     whitening = (axes[real] / deviations[real, None]).T
     within = sum(

@@ -1,6 +1,7 @@
-"""GBC, the overlap of Gaussian classes."""
+"""GBC: overlap of Gaussian classes."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -11,21 +12,23 @@ from ._base import BaseCompanion, cross_products, one_hot
 
 
 class GBC(BaseCompanion):
-    r"""Gaussian Bhattacharyya coefficient: how much the classes overlap, negated.
+    r"""Gaussian Bhattacharyya coefficient: the negative overlap of the classes.
 
-    Every class is a Gaussian in the leading principal components, and every pair of classes
-    has the Bhattacharyya coefficient of its Gaussians, 1 where they are the same and 0 where
-    they are worlds apart. The score is minus their sum. Larger is better; 0 is best.
+    Every class is modelled as a Gaussian in the leading principal components. The Bhattacharyya
+    coefficient of two classes is 1 if their Gaussians are equal, and approaches 0 with their
+    distance. The score is minus the sum over all pairs. Larger is better; 0 is best.
 
     Read more in the :ref:`User Guide <companions>`.
 
     Parameters
     ----------
     n_components : int, default=64
-        Principal components that are kept, min(n_components, n_samples, n_features).
+        Number of principal components. The number used is
+        min(n_components, n_samples, n_features).
 
     covariance_type : {"spherical", "diagonal"}, default="spherical"
-        Whether a class has one variance, the mean over the components, or one for each.
+        Covariance of a class: "spherical" has one variance, the mean over the components, and
+        "diagonal" one variance for each component.
 
     Attributes
     ----------
@@ -33,13 +36,13 @@ class GBC(BaseCompanion):
         Minus the sum of the coefficients, in [-C (C - 1), 0]; larger is better.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
@@ -53,19 +56,20 @@ class GBC(BaseCompanion):
        {\sqrt{\lvert \Sigma_i \rvert \lvert \Sigma_j \rvert}}, \qquad
        \mathrm{GBC} = - \sum_{i \ne j} \exp(-D_{ij}),
 
-    which counts every pair twice, in either order.
+    which counts every pair twice, once in each order.
 
-    A class of one row has no variance, which the metric would take for perfect separation:
-    that is an error. A class whose rows are all equal truly is a point: its coefficient with
-    any other class has the limit 0, or 1 with a class that is the same point. The public code
-    raises every variance to at least 1e-4 instead, which makes its score depend on the scale
-    of the features; this one does not. Nor do components without variance count here, which
-    dilute the spherical variance where they are kept.
+    A class with only one row has no variance, which the metric would interpret as perfect
+    separation; it raises an error. A class whose rows are all equal is a point. Its coefficient
+    with another class has the limit 0, or 1 if the other class is the same point. The public
+    code instead raises every variance to at least 1e-4, so that its score depends on the scale
+    of the features; the score here does not. Components without variance are ignored here; they
+    would otherwise reduce the spherical variance.
 
-    Coefficients vanish fast with the distance in many components, so that the sum is ruled by
-    the few pairs that overlap most, and well separated candidates all come near 0.
+    In many components, coefficients decrease fast with the distance. The few pairs with the
+    largest overlap then dominate the sum, and candidates with well separated classes all score
+    near 0.
 
-    Costs O(n d min(n, d)) for the components, O(n k) for the classes and O(C^2 k) for the
+    The cost is O(n d min(n, d)) for the components, O(n k) for the classes, and O(C^2 k) for the
     pairs, with k components.
 
     References
@@ -94,7 +98,7 @@ class GBC(BaseCompanion):
         self.n_components = n_components
         self.covariance_type = covariance_type
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         _, overlaps = gaussian_overlaps(X, y, n_classes, self.n_components, self.covariance_type)
         return {"score_": 0.0 - float(overlaps.sum())}
 
@@ -102,7 +106,7 @@ class GBC(BaseCompanion):
 def gaussian_overlaps(
     X: np.ndarray, y: np.ndarray, n_classes: int, n_components: int, covariance_type: str
 ) -> tuple[PrincipalBasis, np.ndarray]:
-    """Bhattacharyya coefficients between Gaussian classes in the leading principal components.
+    """Return the Bhattacharyya coefficients of Gaussian classes in the principal components.
 
     Parameters
     ----------
@@ -110,26 +114,29 @@ def gaussian_overlaps(
         Rows.
 
     y : ndarray of shape (n_samples,)
-        Codes of their classes.
+        Class of each row, 0 to ``n_classes - 1``.
 
     n_classes : int
         Number of classes.
 
-    n_components, covariance_type
-        As of `GBC`.
+    n_components : int
+        As in `GBC`.
+
+    covariance_type : {"spherical", "diagonal"}
+        As in `GBC`.
 
     Returns
     -------
     basis : PrincipalBasis
-        The components.
+        Principal components.
 
     overlaps : ndarray of shape (n_classes, n_classes)
-        The coefficients, symmetric; 0 on the diagonal.
+        Symmetric matrix of coefficients, with 0 on the diagonal.
 
     Raises
     ------
     ValueError
-        If a class has one row only.
+        If a class has only one row.
     """
     counts = np.bincount(y)
     if counts.min() < 2:
@@ -144,7 +151,7 @@ def gaussian_overlaps(
     variances = cross_products(one_hot(y, n_classes), (H - means[y]) ** 2) / counts[:, None]
     if covariance_type == "spherical":
         variances[:] = variances.mean(axis=1, keepdims=True)
-    # Rounding leaves a little of what is zero, and ratios of that would be accidents.
+    # Rounding makes zero variances slightly positive, and ratios of these would be arbitrary.
     variances[variances <= basis.noise] = 0.0
     overlaps = np.zeros((n_classes, n_classes))
     for i in range(n_classes - 1):
@@ -154,15 +161,30 @@ def gaussian_overlaps(
     return basis, overlaps + overlaps.T
 
 
-def _distances(squares, own, others):
-    """Bhattacharyya distances of one class to others from squared differences of means.
+def _distances(squares: np.ndarray, variance: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Return the Bhattacharyya distances of one class to several classes.
 
-    Infinite where a variance vanishes that the other class has, or both vanish and the means
-    differ; a component along which the two classes are one point adds nothing.
+    Parameters
+    ----------
+    squares : ndarray of shape (m, k)
+        Squared differences of the means.
+
+    variance : ndarray of shape (k,)
+        Variances of the one class.
+
+    variances : ndarray of shape (m, k)
+        Variances of the other classes.
+
+    Returns
+    -------
+    distances : ndarray of shape (m,)
+        Infinite if only one of two variances is 0, or if both are 0 and the means differ. A
+        component along which both classes are the same point adds 0.
     """
-    middle = (own + others) / 2
+    mean = (variance + variances) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = squares / middle / 8 + np.log(middle) / 2 - (np.log(own) + np.log(others)) / 4
-    at_point = middle == 0
-    parts[at_point] = np.where(squares[at_point] > 0, np.inf, 0.0)
+        logs = np.log(variance) + np.log(variances)
+        parts = squares / mean / 8 + np.log(mean) / 2 - logs / 4
+    both_zero = mean == 0
+    parts[both_zero] = np.where(squares[both_zero] > 0, np.inf, 0.0)
     return parts.sum(axis=1)

@@ -1,6 +1,7 @@
-"""HScore, the share of the features' variance that the classes explain."""
+"""HScore: variance of the features that the classes explain."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -10,37 +11,38 @@ from ._base import BaseCompanion, cross_products, one_hot, row_blocks
 
 
 class HScore(BaseCompanion):
-    r"""H-score: variance between the classes, in units of the features' own covariance.
+    r"""H-score: variance between classes relative to the covariance of the features.
 
-    The score is large where the class means lie far apart along directions in which the
-    features vary little otherwise. It is at least 0 and at most the number of classes less
-    one. Larger is better.
+    The score is large if the class means are far apart along directions with little variance
+    within classes. It is at least 0 and at most the number of classes minus one. Larger is
+    better.
 
     Read more in the :ref:`User Guide <companions>`.
 
     Parameters
     ----------
     shrinkage : {"ledoit-wolf"}, float in [0, 1) or None, default="ledoit-wolf"
-        How far the covariance of the features is shrunk to a multiple of the identity:
-        by the rule of Ledoit and Wolf [2]_, by a given share, or not at all as in [1]_, with
-        the pseudo-inverse.
+        Shrinkage of the covariance of the features towards a multiple of the identity.
+        "ledoit-wolf" uses the formula of Ledoit and Wolf as in [2]_, and a number is the weight
+        of the identity. If None, there is no shrinkage, and the pseudo-inverse is used as in
+        [1]_.
 
     Attributes
     ----------
     score_ : float
-        The H-score, in [0, n_classes - 1]; larger is better.
+        H-score, in [0, n_classes - 1]; larger is better.
 
     shrinkage_ : float
-        The share that was used.
+        Weight of the identity that was used.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
@@ -50,16 +52,17 @@ class HScore(BaseCompanion):
 
     .. math:: H_\alpha = (1 - \alpha) \operatorname{tr}(\Sigma_\alpha^{-1} \Sigma_z).
 
-    Without shrinkage the score does not change under invertible linear maps of the features;
-    but with few rows it flatters: where :math:`n \le d + 1` and the rows are in general
-    position, it is :math:`C - 1` for *any* features, noise too. Shrinkage is why [2]_ was
-    written. With it, the score depends on the relative scale of the features.
+    Without shrinkage, the score does not change under invertible linear maps of the features.
+    With few rows, however, it is too optimistic: if :math:`n \le d + 1` and the rows are in
+    general position, it is :math:`C - 1` for *any* features, including noise. [2]_ introduced
+    shrinkage for this reason. With shrinkage, the score depends on the relative scale of the
+    features.
 
-    The paper's shrunk score has the factor :math:`1 - \alpha` for the class means as well;
-    implementations that leave it out give another ranking, as :math:`\alpha` differs between
+    The shrunk score of the paper contains the factor :math:`1 - \alpha` for the class means.
+    Implementations without it give another ranking, because :math:`\alpha` differs between
     candidates.
 
-    Costs O(n d min(n, d) + min(n, d)^3).
+    The cost is O(n d min(n, d) + min(n, d)^3).
 
     References
     ----------
@@ -88,7 +91,7 @@ class HScore(BaseCompanion):
     def __init__(self, *, shrinkage: str | float | None = "ledoit-wolf"):
         self.shrinkage = shrinkage
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         n, d = X.shape
         basis = principal_basis(X, min(n, d))
         variances = basis.variances * ((n - 1) / n)
@@ -98,8 +101,8 @@ class HScore(BaseCompanion):
             share = float(self.shrinkage or 0.0)
         counts = np.bincount(y)
         means = cross_products(one_hot(y, n_classes), X) / counts[:, None]
-        # The class means lie in the span of the rows, so that the shrunk covariance is needed
-        # along the principal axes only.
+        # The class means are in the span of the rows, so that the shrunk covariance is needed
+        # only along the principal axes.
         real = ~basis.is_noise
         offsets = (means - basis.mean) @ basis.axes[:, real]
         shrunk = (1 - share) * variances[real] + share * variances.sum() / d
@@ -107,11 +110,12 @@ class HScore(BaseCompanion):
         return {"score_": float((1 - share) * (between / shrunk).sum()), "shrinkage_": share}
 
 
-def _ledoit_wolf_share(X, mean, variances):
-    """Share of the identity that Ledoit and Wolf's rule takes.
+def _ledoit_wolf_share(X: np.ndarray, mean: np.ndarray, variances: np.ndarray) -> float:
+    """Return the weight of the identity by the formula of Ledoit and Wolf.
 
-    It needs the covariance's eigenvalues and the fourth powers of the rows' lengths, which is
-    one pass over the rows; scikit-learn's function squares the whole matrix once more.
+    The formula needs the eigenvalues of the covariance and the fourth powers of the norms of the
+    rows, for which one pass over the rows is enough. scikit-learn's function computes the
+    product of the whole matrix once more.
     """
     n, d = X.shape
     fourth = sum((((block - mean) ** 2).sum(axis=1) ** 2).sum() for _, block in row_blocks(X))

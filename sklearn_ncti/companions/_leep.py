@@ -1,4 +1,6 @@
-"""LEEP, the likelihood of an expected empirical prediction."""
+"""LEEP: log expected empirical prediction."""
+
+from typing import Any
 
 import numpy as np
 
@@ -8,12 +10,12 @@ from ._base import BaseProbabilityCompanion, cross_products, one_hot, row_blocks
 class LEEP(BaseProbabilityCompanion):
     r"""Log expected empirical prediction from the probabilities of source classes.
 
-    The network's own classifier, for the classes of its pre-training, is run on the target
-    data. The joint table of what it says and of the target classes gives a simple predictor of
-    the latter; the score is the mean log probability that it gives to the true classes. Larger
-    is better; 0 is best.
+    The network predicts probabilities of its source classes, the classes of its pre-training,
+    for the target data. Their joint distribution with the target classes gives a simple
+    classifier of the target classes. The score is the mean log probability that this classifier
+    assigns to the true classes. Larger is better; 0 is best.
 
-    `X` holds these probabilities, one column per source class, and not features.
+    `X` contains these probabilities, one column per source class, and not features.
 
     Read more in the :ref:`User Guide <companions>`.
 
@@ -23,13 +25,13 @@ class LEEP(BaseProbabilityCompanion):
         Mean log probability, at most 0; larger is better.
 
     classes_ : ndarray of shape (n_classes,)
-        The target classes.
+        Target classes.
 
     n_features_in_ : int
         Number of source classes seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the source classes, where `X` has names that are all strings.
+        Names of the source classes seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
@@ -40,15 +42,16 @@ class LEEP(BaseProbabilityCompanion):
        P(y, z) = \tfrac1n \sum_{i : y_i = y} \theta_{iz}, \qquad
        \mathrm{LEEP} = \tfrac1n \sum_i \log \sum_z \frac{P(y_i, z)}{P(z)} \theta_{iz}.
 
-    Probabilities that say nothing of the labels give minus the entropy of the labels. The
-    score depends on how sharp the probabilities are, which is a matter of the network's
-    calibration; and it tends to grow with the number of source classes, as the table then has
-    more to fit with, so that networks of other label sets hardly compare. A public
-    implementation averages the predictions themselves instead of their logarithms.
+    For probabilities that are independent of the labels, the score is minus the entropy of the
+    labels. The score depends on how peaked the probabilities are, and thus on the calibration of
+    the network. It tends to increase with the number of source classes, because the joint
+    distribution then has more parameters. Networks with different source classes are therefore
+    hardly comparable. A public implementation averages the predictions themselves instead of
+    their logarithms.
 
-    Rows need to add up to 1, within 0.001.
+    Rows must sum to 1, within 0.001.
 
-    Costs O(n Z) for Z source classes, and keeps tables of C Z numbers.
+    The cost is O(n Z) for Z source classes, and the memory O(C Z).
 
     References
     ----------
@@ -64,12 +67,12 @@ class LEEP(BaseProbabilityCompanion):
     -0.253
     """
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         return {"score_": leep(X, y, n_classes)}
 
 
 def leep(P: np.ndarray, y: np.ndarray, n_classes: int) -> float:
-    """Mean log probability of the classes `y` given memberships `P` of shape (n, n_sources)."""
+    """Return LEEP for the classes `y` and probabilities `P` of shape (n_samples, n_sources)."""
     joint = cross_products(one_hot(y, n_classes), P)
     marginal = joint.sum(axis=0)
     given = np.divide(joint, marginal, out=np.zeros_like(joint), where=marginal > 0)

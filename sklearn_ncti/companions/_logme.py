@@ -1,7 +1,8 @@
-"""LogME, the evidence of a Bayesian linear model."""
+"""LogME: evidence of a Bayesian linear model."""
 
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -10,49 +11,50 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import type_of_target
 
 from .._linalg.moments import gram
+from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels
 from ._base import BaseCompanion, at_safe_scale, cross_products, one_hot
 
 _EPS = np.finfo(np.float64).eps
 
-# Ratios alpha / beta, in units of the largest squared singular value, from which the
-# iteration may start, and outside of which it does not go: the evidence has its limit there.
+# Initial values and bounds of the ratio alpha / beta, in units of the largest squared singular
+# value. At the bounds, the evidence has reached its limit.
 _STARTS = np.geomspace(1e-16, 1e6, 45)
 _BOUNDS = np.array([1e-30, 1e30])
 
 
 class LogME(BaseCompanion):
-    r"""Log maximum evidence: how probable the labels are under a Bayesian linear model.
+    r"""Log maximum evidence: log-likelihood of the labels under a Bayesian linear model.
 
-    Each class is a column of zeros and ones that a linear model of the features is to give,
-    with a Gaussian prior on its weights and Gaussian noise. The evidence of a column, with the
-    weights integrated out, is maximised over the precisions of both; the score is the mean of
-    its logarithm over columns and rows. Integrating instead of fitting is what keeps the score
-    from growing with the number of features. Larger is better.
+    Each class is a column of zeros and ones, which is modelled as a linear function of the
+    features with Gaussian noise and a Gaussian prior on the weights. The weights are integrated
+    out, and the evidence is maximized over the precisions of prior and noise. The score is the
+    mean of the log evidence over columns and rows. Because weights are integrated and not
+    fitted, the score does not simply increase with the number of features. Larger is better.
 
-    Real-valued targets work in the same way: their columns take the place of the classes.
+    For real-valued targets, the columns of `y` replace those of the classes.
 
     Read more in the :ref:`User Guide <companions>`.
 
     Parameters
     ----------
     task : {"auto", "classification", "regression"}, default="auto"
-        "auto" goes by :func:`sklearn.utils.multiclass.type_of_target`: "binary" and
-        "multiclass" are labels; "continuous" and "continuous-multioutput" are values to
-        regress on. Whole numbers count as labels, so that ages or counts need
-        ``task="regression"``, and so does `y` with several columns of whole numbers.
+        Type of the target. "auto" uses :func:`sklearn.utils.multiclass.type_of_target`:
+        "binary" and "multiclass" are classification, "continuous" and
+        "continuous-multioutput" are regression. Whole numbers count as labels. For ages or
+        counts, and for several columns of whole numbers, use ``task="regression"``.
 
     max_iter : int, default=1000
-        Most steps of the fixed-point iteration.
+        Maximal number of steps of the fixed-point iteration.
 
     tol : float, default=1e-9
-        The iteration ends where a step changes the log evidence per row by no more.
+        The iteration ends when a step changes the log evidence per row by at most this much.
 
     Attributes
     ----------
     score_ : float
-        Mean log evidence per row; larger is better. It has no bound, and its zero means
-        nothing: densities can exceed 1.
+        Mean log evidence per row; larger is better. It is not bounded, and 0 has no special
+        meaning, because densities can exceed 1.
 
     alpha_ : ndarray of shape (n_columns,)
         Precision of the prior on the weights, for each class (in sorted order) or column.
@@ -61,16 +63,16 @@ class LogME(BaseCompanion):
         Precision of the noise.
 
     task_ : {"classification", "regression"}
-        What `y` was taken for.
+        Task that was used.
 
     n_iter_ : int
-        Steps that were taken.
+        Number of steps.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
@@ -83,24 +85,25 @@ class LogME(BaseCompanion):
        - \tfrac\beta2 \lVert X m - y \rVert^2 - \tfrac\alpha2 \lVert m \rVert^2
        - \tfrac12 \log \lvert A \rvert \Bigr],
 
-    averaged over the columns. :math:`\lvert A \rvert` is a product over all d eigenvalues.
-    Those that vanish, because :math:`n < d` or because features are dead, are :math:`\alpha`
-    each and cancel against :math:`\tfrac d2 \log \alpha`. The widespread public code leaves
-    them out of the determinant alone and so adds :math:`\tfrac{d - k}{2n} \log \alpha` for k
-    that do not vanish: there, appending columns of zeros changes the score; here it does not.
+    averaged over the columns. :math:`\lvert A \rvert` is a product of d eigenvalues. If
+    :math:`n < d` or if features are constantly 0, some eigenvalues of :math:`X^\top X` are 0.
+    The corresponding eigenvalues of A equal :math:`\alpha`, and cancel with
+    :math:`\tfrac d2 \log \alpha`. The widely used public code omits them only in the
+    determinant, which adds :math:`\tfrac{d - k}{2n} \log \alpha` for k non-zero eigenvalues.
+    There, appending columns of zeros changes the score; here, it does not.
 
-    The evidence can have several local maxima. The fixed point is that of the paper, but
-    it starts at the best of 45 ratios :math:`\alpha / \beta` instead of at 1, from where it may
-    end in a lesser one, and in another one when the features are rescaled; nor is a constant
-    added to the denominators. The score here does not depend on the scale of the features.
-    The model has no intercept, as in the paper: features are not centred.
+    The evidence can have several local maxima. The fixed-point iteration is that of the paper,
+    but starts at the best of 45 ratios :math:`\alpha / \beta` instead of at 1. A start at 1 can
+    end in a lower maximum, and in a different one after a rescaling of the features. No constant
+    is added to the denominators. The score here does not depend on the scale of the features.
+    As in the paper, the model has no intercept, and features are not centered.
 
-    Where the features give the labels exactly, with fewer features than rows, the evidence
-    has no bound. The residual is then taken at its rounding level, which leaves a finite score
-    of 17 to 20 that no real features reach.
+    If the features determine the labels exactly, with fewer features than rows, the evidence is
+    not bounded. The residual is then set to its rounding level, which gives a finite score of 17
+    to 20 that real features do not reach.
 
-    One step costs O(C min(n, d)); before, O(n d min(n, d)) for the second moments of the
-    smaller side, O(min(n, d)^3) for their eigenvectors, and O(n d) for the class sums.
+    One step costs O(C min(n, d)). The setup costs O(n d min(n, d)) for the smaller Gram matrix,
+    O(min(n, d)^3) for its eigenvectors, and O(n d) for the class sums.
 
     References
     ----------
@@ -119,7 +122,7 @@ class LogME(BaseCompanion):
     >>> round(LogME().fit(X[:, :2], y).score(), 3)
     -0.395
 
-    Whole numbers that are no labels:
+    Whole numbers that are not labels:
 
     >>> X, y = load_diabetes(return_X_y=True)
     >>> round(LogME(task="regression").fit(X, y).score(), 3)
@@ -138,7 +141,7 @@ class LogME(BaseCompanion):
         self.max_iter = max_iter
         self.tol = tol
 
-    def _measure_targets(self, X, y):
+    def _measure_targets(self, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         task = self._task_of(y)
         if task == "classification":
             classes, codes = encode_labels(y[:, 0] if y.ndim == 2 else y)
@@ -158,7 +161,7 @@ class LogME(BaseCompanion):
             len(X), eigenvalues, coordinates**2, squares
         )
         with np.errstate(over="ignore"):
-            # Weights of 2**exponent times the features are so many times smaller.
+            # If the features are multiplied by 2**exponent, the weights are divided by it.
             alpha = np.ldexp(alpha, -2 * exponent)
         return {
             "score_": float(evidence.mean()),
@@ -168,8 +171,8 @@ class LogME(BaseCompanion):
             "n_iter_": n_iter,
         }
 
-    def _task_of(self, y):
-        """What `y` is taken for; an error where that would be a guess."""
+    def _task_of(self, y: np.ndarray) -> str:
+        """Return the task for `y`, or raise a ValueError if it is ambiguous."""
         kind = type_of_target(y, input_name="y", raise_unknown=True)
         columns = 1 if y.ndim == 1 else y.shape[1]
         if self.task == "regression":
@@ -190,26 +193,44 @@ class LogME(BaseCompanion):
             + ". Pass such a y, or task='regression' to regress on every column."
         )
 
-    def _maximize(self, n, eigenvalues, energies, squares):
-        """Maximum log evidence per row of every column, and where it is reached.
+    def _maximize(
+        self, n: int, eigenvalues: np.ndarray, energies: np.ndarray, squares: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Return the maximal log evidence per row of every column, alpha, beta, and n_iter.
 
-        Everything is a function of ``ratio = alpha / beta``: the posterior mean depends on
-        nothing else, and given it the best noise precision is ``n / loss`` with
+        The evidence is a function of ``ratio = alpha / beta`` alone. The posterior mean depends
+        only on the ratio, and for this mean the best noise precision is ``n / loss`` with
         ``loss = |Xm - y|^2 + ratio |m|^2``.
+
+        Parameters
+        ----------
+        n : int
+            Number of rows.
+
+        eigenvalues : ndarray of shape (k,)
+            Non-zero squared singular values of the features.
+
+        energies : ndarray of shape (k, n_columns)
+            Squared coordinates of the columns in the singular basis.
+
+        squares : ndarray of shape (n_columns,)
+            Squared norms of the columns.
         """
         k, columns = energies.shape
         rest = squares - energies.sum(axis=0)
-        # What the features do not reach. Exactly zero only where they have full rank n.
+        # Part of the columns outside the span of the features, 0 only for features of rank n.
         rest = np.zeros(columns) if k == n else np.maximum(rest, _EPS * squares)
         sigma = eigenvalues[:, None]
 
-        def log_evidence(t, energies, rest):
+        def log_evidence(
+            t: np.ndarray, energies: np.ndarray, rest: np.ndarray
+        ) -> tuple[np.ndarray, np.ndarray]:
             noise = t / (sigma + t)
             loss = (noise * energies).sum(axis=0) + rest
             fit = np.log(2 * np.pi * loss / n) + 1
             return -0.5 * (fit + np.log1p(sigma / t).sum(axis=0) / n), noise
 
-        # The evidence can have several maxima: each column starts at the best of a coarse grid.
+        # As the evidence can have several maxima, each column starts at the best grid point.
         starts = _STARTS * eigenvalues.max()
         values = np.array([log_evidence(t, energies, rest)[0] for t in starts])
         ratio = starts[values.argmax(axis=0)]
@@ -223,7 +244,7 @@ class LogME(BaseCompanion):
             active = active[moving]
             if not len(active):
                 break
-            # MacKay's updates of alpha and beta, as one of their ratio.
+            # MacKay's updates of alpha and beta, combined to an update of their ratio.
             noise, energy, left, t = noise[:, moving], energy[:, moving], left[moving], t[moving]
             signal = sigma / (sigma + t)
             used, unused = signal.sum(axis=0), n - k + noise.sum(axis=0)
@@ -238,23 +259,23 @@ class LogME(BaseCompanion):
                 f"more than tol = {self.tol} after max_iter = {self.max_iter} steps. Raise "
                 "max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=6,
+                stacklevel=find_stack_level(),
             )
         beta = n / ((ratio / (sigma + ratio) * energies).sum(axis=0) + rest)
         return best, ratio * beta, beta, n_iter
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
 
-def _in_singular_basis(X, Y):
-    """Squared singular values of `X` that do not vanish, and ``U.T @ Y``."""
+def _in_singular_basis(X: np.ndarray, Y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the non-zero squared singular values of `X`, and ``U.T @ Y``."""
     n, d = X.shape
     second = gram(X)
     squares, vectors = eigh(second)
-    # Below this, an eigenvalue is what rounding left of zero.
+    # Smaller eigenvalues are rounding errors of 0.
     real = squares > max(n, d) * _EPS * squares[-1]
     squares, vectors = squares[real], vectors[:, real]
     if n < d:

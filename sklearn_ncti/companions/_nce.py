@@ -1,4 +1,6 @@
-"""NCE, the conditional entropy of target labels given source labels, negated."""
+"""NCE: negative conditional entropy of target classes given source classes."""
+
+from typing import Any
 
 import numpy as np
 from scipy.special import xlogy
@@ -9,12 +11,11 @@ from ._base import BaseProbabilityCompanion
 class NCE(BaseProbabilityCompanion):
     r"""Negative conditional entropy of the target classes given the source classes.
 
-    Every row is put in the source class that the network finds most probable. The score is
-    minus the entropy of the target classes that is left when this is known. Larger is better;
-    0 is best.
+    Every row is assigned to its most probable source class. The score is minus the conditional
+    entropy of the target classes given these source classes. Larger is better; 0 is best.
 
-    `X` holds the probabilities of the source classes, one column each, and not features; where
-    only the source labels are known, pass them one-hot.
+    `X` contains probabilities of the source classes, one column each, and not features. If only
+    the predicted source classes are known, pass them one-hot encoded.
 
     Read more in the :ref:`User Guide <companions>`.
 
@@ -24,27 +25,28 @@ class NCE(BaseProbabilityCompanion):
         Minus the conditional entropy in nats, in [-log C, 0]; larger is better.
 
     classes_ : ndarray of shape (n_classes,)
-        The target classes.
+        Target classes.
 
     n_features_in_ : int
         Number of source classes seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the source classes, where `X` has names that are all strings.
+        Names of the source classes seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
-    With the shares :math:`P(y, z)` of rows of target class y and source class z,
+    With the fraction :math:`P(y, z)` of rows with target class y and source class z,
 
     .. math:: \mathrm{NCE} = \sum_{y, z} P(y, z) \log \frac{P(y, z)}{P(z)}.
 
-    Of equal probabilities in a row the first counts. The score uses nothing but the argmax,
-    and flatters where source classes are many and rows few: a source class with a single row
-    is a perfect predictor of it. Networks of other label sets hardly compare.
+    If a row has several largest probabilities, the first is used. The score depends only on the
+    argmax. With many source classes and few rows it is too optimistic, because a source class
+    with a single row predicts that row perfectly. Networks with different source classes are
+    hardly comparable.
 
-    Rows need to add up to 1, within 0.001.
+    Rows must sum to 1, within 0.001.
 
-    Costs O(n Z) for Z source classes, and keeps a table of C Z numbers.
+    The cost is O(n Z) for Z source classes, and the memory O(C Z).
 
     References
     ----------
@@ -60,7 +62,7 @@ class NCE(BaseProbabilityCompanion):
     -0.477
     """
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         n, n_sources = X.shape
         cells = np.bincount(y * n_sources + X.argmax(axis=1), minlength=n_classes * n_sources)
         joint = cells.reshape(n_classes, n_sources) / n

@@ -1,6 +1,7 @@
-"""NLEEP, LEEP with the components of a Gaussian mixture for source classes."""
+"""NLEEP: LEEP with the components of a Gaussian mixture as source classes."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
@@ -12,28 +13,29 @@ from ._leep import leep
 
 
 class NLEEP(BaseCompanion):
-    r"""LEEP of a Gaussian mixture: how well clusters of the features predict the classes.
+    r"""LEEP of a Gaussian mixture: how well clusters of features predict the classes.
 
     A Gaussian mixture is fitted to the leading principal components of the features, without
-    the labels. The memberships of its components then take the place of the source-class
-    probabilities of :class:`LEEP`, so that a network without a classifier can be scored.
-    Larger is better; 0 is best.
+    the labels. The posterior probabilities of its components replace the source-class
+    probabilities of :class:`LEEP`. The network therefore needs no classifier. Larger is better;
+    0 is best.
 
     Read more in the :ref:`User Guide <companions>`.
 
     Parameters
     ----------
     variance : float in (0, 1], default=0.8
-        Share of the total variance that the principal components have to reach.
+        Fraction of the total variance that the principal components must explain.
 
     components_per_class : int, default=5
-        Components of the mixture for each class. There are never more than rows.
+        Number of mixture components per class. Their total number is at most the number of rows.
 
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
-        Covariances of the mixture, as in :class:`sklearn.mixture.GaussianMixture`.
+        Type of the covariances of the mixture, as in :class:`sklearn.mixture.GaussianMixture`.
 
     random_state : int, RandomState instance or None, default=0
-        Where the mixture starts. The default starts in the same way for every candidate.
+        Controls the initialization of the mixture. The default uses the same seed for every
+        candidate.
 
     Attributes
     ----------
@@ -41,37 +43,38 @@ class NLEEP(BaseCompanion):
         Mean log probability, at most 0; larger is better.
 
     n_components_ : int
-        Number of principal components.
+        Number of principal components that were used.
 
     n_mixture_components_ : int
-        Number of components of the mixture.
+        Number of mixture components that were used.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
-    The formula is that of :class:`LEEP` with the memberships :math:`\theta_{iz}` of mixture
-    component z. The variance added to the components for stability is a millionth of the mean
-    variance of the features that are mixed, so that the score does not depend on their scale.
+    The formula is that of :class:`LEEP` with the posterior probabilities :math:`\theta_{iz}` of
+    mixture component z. For stability, 1e-6 times the mean variance of the principal components
+    is added to the variances of the mixture, so that the score does not depend on the scale of
+    the features.
 
-    A mixture is found from a random start, and another start or another order of the rows
-    finds another one: differences between candidates below those between seeds mean nothing.
-    With few rows for each component, or full covariances in many dimensions, components hold
-    on to single rows, and the score of any features comes near 0, the best; in such cases
-    lower `components_per_class` or use ``covariance_type="diag"``. A public implementation
+    The mixture depends on its random initialization and on the order of the rows. Differences
+    between candidates that are smaller than differences between seeds are not meaningful. With
+    few rows per mixture component, or full covariances in many dimensions, single rows become
+    mixture components, and the score of any features is near 0, the best value. In this case,
+    reduce `components_per_class` or use ``covariance_type="diag"``. A public implementation
     averages the predictions themselves instead of their logarithms.
 
-    Costs O(n d min(n, d)) for the principal components and, with k of them, K mixture
-    components and full covariances, O(n K k^2 + K k^3) for every step of the mixture, O(n K k)
-    with diagonal ones. n K memberships are kept. With 1,000 classes only the latter is
-    feasible, and slow.
+    The cost is O(n d min(n, d)) for the principal components. With k of them and K mixture
+    components, every step of the mixture costs O(n K k^2 + K k^3) for full covariances, and
+    O(n K k) for diagonal ones. The memory is O(n K). With 1,000 classes, only diagonal
+    covariances are feasible, and slow.
 
     References
     ----------
@@ -107,11 +110,11 @@ class NLEEP(BaseCompanion):
         self.covariance_type = covariance_type
         self.random_state = random_state
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         basis = principal_basis(X, min(X.shape))
         real = int((~basis.is_noise).sum())
         reached = np.cumsum(basis.variances[:real]) / basis.total_variance
-        # The last ratio may be a rounding below 1.
+        # Rounding can make the last ratio slightly smaller than 1.
         k = min(int(np.searchsorted(reached, self.variance)) + 1, real)
         H = basis.leading(k).project(X)
         mixture = GaussianMixture(

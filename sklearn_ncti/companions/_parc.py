@@ -1,6 +1,7 @@
-"""PARC, agreement of pairwise distances of features and of labels."""
+"""PARC: rank correlation of pairwise distances of features and of labels."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -9,15 +10,15 @@ from sklearn.utils._param_validation import Interval
 
 from ._base import BaseCompanion
 
-# Distances that agree to this many decimals are ties: rounding would order them otherwise.
+# Distances that agree to this number of decimals are ties. Otherwise, rounding would order them.
 _DECIMALS = 12
 
 
 class PARC(BaseCompanion):
-    r"""Pairwise annotation representation comparison: how alike rows of one class are.
+    r"""Pairwise annotation representation comparison: similarity of rows of the same class.
 
-    Every pair of rows has a distance in the features, one minus the Pearson correlation of the
-    two rows, and one in the labels. The score is the Spearman correlation of the two over all
+    Every pair of rows has a feature distance, one minus the Pearson correlation of the two rows,
+    and a label distance. The score is the Spearman correlation of these distances over all
     pairs. Larger is better.
 
     Read more in the :ref:`User Guide <companions>`.
@@ -25,29 +26,30 @@ class PARC(BaseCompanion):
     Parameters
     ----------
     max_rows : int, default=2000
-        Rows that are compared at most. More are drawn from, each class in proportion; it
-        takes about twice as many as there are classes to find two rows of one class.
+        Maximal number of rows that are compared. If there are more, a sample is drawn that is
+        stratified by class. Use at least about twice the number of classes, so that the sample
+        contains two rows of the same class.
 
     random_state : int, RandomState instance or None, default=0
-        Which rows are drawn. The default draws the same rows for every candidate, which a
-        comparison of candidates needs.
+        Controls the sampling of rows. The default draws the same rows for every candidate,
+        which is necessary to compare candidates.
 
     Attributes
     ----------
     score_ : float
-        The rank correlation, in [-1, 1]; larger is better.
+        Rank correlation, in [-1, 1]; larger is better.
 
     n_rows_ : int
         Number of rows that were compared.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
@@ -58,20 +60,20 @@ class PARC(BaseCompanion):
        \mathrm{PARC} = \operatorname{spearman} \bigl(
        \{ 1 - r(x_i, x_j) \}_{i < j}, \{ 1 - r(Y_i, Y_j) \}_{i < j} \bigr).
 
-    Label distances have two values, 0 within a class and :math:`C / (C - 1)` between two, so
-    that only features of two distances as well reach 1, and with many classes all scores come
-    near 0: compare candidates on the same labels only.
+    Label distances have only two values, 0 within a class and :math:`C / (C - 1)` between
+    classes. The score is therefore 1 only if feature distances also have two values, and with
+    many classes all scores are near 0. Compare candidates only on the same labels.
 
-    The paper states the score in hundredths. Its code brings every feature to zero mean and
-    unit variance before the rows are correlated, which the equation does not have;
-    ``make_pipeline(StandardScaler(), PARC())`` does the same here. Without it a few features of
-    large mean, the same in all rows, make all rows look alike.
+    The paper multiplies the score by 100. Its code standardizes every feature before the rows
+    are correlated, which the equation does not contain. To do the same, use
+    ``make_pipeline(StandardScaler(), PARC())``. Without it, a few features with a large mean
+    make all rows similar.
 
-    A row whose features are all equal has no covariance with others and counts as uncorrelated,
-    at distance 1. With two features, distances are 0 or 2. Where all distances are equal, or no
-    two of the rows that are compared are of one class, there is nothing to rank: an error.
+    A row whose features are all equal counts as uncorrelated with all other rows, with distance
+    1. With two features, all distances are 0 or 2. If all distances are equal, or if no two of
+    the compared rows have the same class, ranks are undefined, and an error is raised.
 
-    Costs O(m^2 (d + log m)) for m = min(n, max_rows) rows, and keeps m^2 numbers.
+    The cost is O(m^2 (d + log m)) for m = min(n, max_rows) rows, and the memory O(m^2).
 
     References
     ----------
@@ -99,7 +101,7 @@ class PARC(BaseCompanion):
         self.max_rows = max_rows
         self.random_state = random_state
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         rows = np.arange(len(X))
         if len(X) > self.max_rows:
             rows = _stratified_draw(y, self.max_rows, check_random_state(self.random_state))
@@ -120,25 +122,27 @@ class PARC(BaseCompanion):
                 f"n_features = {X.shape[1]}, so that there is nothing to rank. Pass more "
                 "features, or bring each of them to zero mean and unit variance first."
             )
-        # Label distances have two values, so that an indicator is as good as their ranks.
+        # Label distances have two values, so that an indicator gives the same correlation.
         score = np.corrcoef(ranks, differ)[0, 1]
         return {"score_": float(score), "n_rows_": len(rows)}
 
 
-def _stratified_draw(y, size, rng):
-    """Rows of a draw in which every class has its share of `size`, up to one row."""
+def _stratified_draw(y: np.ndarray, size: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return the sorted indices of a sample of `size` rows, stratified by class."""
     shuffled = rng.permutation(len(y))
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
     counts = np.bincount(y)
     within = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # Evenly spaced marks in each class, from a start of its own: the first `size` marks of all
-    # classes together are a proportional draw.
-    marks = (within + np.repeat(rng.uniform(size=len(counts)), counts)) / np.repeat(counts, counts)
-    return np.sort(by_class[np.argsort(marks, kind="stable")[:size]])
+    # Each class has evenly spaced positions in [0, 1] with a random offset. The rows at the first
+    # `size` positions of all classes are a proportional sample.
+    positions = (within + np.repeat(rng.uniform(size=len(counts)), counts)) / np.repeat(
+        counts, counts
+    )
+    return np.sort(by_class[np.argsort(positions, kind="stable")[:size]])
 
 
-def _unit_rows(X):
-    """Centre every row of `X` and bring it to length 1, in place; rows without spread to 0."""
+def _unit_rows(X: np.ndarray) -> np.ndarray:
+    """Center every row of `X` and scale it to length 1, in place. Constant rows become 0."""
     largest = np.abs(X).max(axis=1)
     X -= X.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(X, axis=1)

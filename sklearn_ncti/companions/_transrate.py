@@ -1,6 +1,7 @@
-"""TransRate, mutual information of features and labels as coding rates."""
+"""TransRate: mutual information of features and labels from coding rates."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigvalsh
@@ -12,12 +13,11 @@ from ._base import BaseCompanion
 
 
 class TransRate(BaseCompanion):
-    r"""TransRate: what coding the features costs, less what it costs class by class.
+    r"""TransRate: coding rate of the features minus the mean coding rate of the classes.
 
-    The rate at which features can be coded up to a given distortion stands in for their
-    entropy. The score is the rate of all features less the mean rate of the classes, an
-    estimate of the mutual information of features and labels. Larger is better; it is never
-    below 0.
+    The coding rate for a given distortion approximates the entropy of the features. The score,
+    the rate of all features minus the mean rate of the classes, estimates the mutual information
+    of features and labels. It is at least 0. Larger is better.
 
     Read more in the :ref:`User Guide <companions>`.
 
@@ -29,39 +29,41 @@ class TransRate(BaseCompanion):
     Attributes
     ----------
     score_ : float
-        The rate in nats, at least 0; larger is better.
+        Difference of the rates in nats, at least 0; larger is better.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        Class labels.
 
     n_features_in_ : int
         Number of features seen in `fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where `X` has names that are all strings.
+        Names of the features seen in `fit`. Defined only if all names are strings.
 
     Notes
     -----
-    With the features :math:`Z` centred at their overall mean, and :math:`Z_c` those of them
-    that are of class c,
+    With the features :math:`Z` centered at their overall mean, and the rows :math:`Z_c` of
+    class c,
 
     .. math::
 
        R(Z) = \tfrac12 \log \det \bigl( I + \tfrac{1}{n \varepsilon} Z^\top Z \bigr), \qquad
        \mathrm{TrR} = R(Z) - \sum_c \frac{n_c}{n} R(Z_c).
 
-    The weights :math:`n_c / n` are those of the conditional entropy; the public code divides
-    by the number of classes instead. For balanced classes the two are the same; for others
-    only the former keeps the score from falling below 0, which the concavity of the log
-    determinant then forbids.
+    The weights :math:`n_c / n` are those of the conditional entropy. The public code divides by
+    the number of classes instead, which is the same for balanced classes. For unbalanced
+    classes, only the weights :math:`n_c / n` guarantee a score of at least 0, by the concavity
+    of the log-determinant.
 
-    The score depends on the scale of the features, as `eps` is in their units: :math:`\sqrt
-    \varepsilon` is best far below their spread. Candidates of very different scale compare
-    after division by a common measure such as the root of their total variance. It also grows
-    with the number of features: where a class has fewer rows than features, every one of
-    them adds the same, and noise of more features scores higher.
+    The score depends on the scale of the features, because `eps` is in squared units of the
+    features. :math:`\sqrt \varepsilon` should be far below their spread. To compare candidates
+    of very different scale, divide the features of each by the square root of their total
+    variance. The score also increases with the number of features: if a class has fewer rows
+    than features, every feature adds about the same amount, and noise with more features scores
+    higher.
 
-    Costs O(n d min(n, d) + min(n, d)^3), and for each class as much with n_c for n.
+    The cost is O(n d min(n, d) + min(n, d)^3), and the same with n_c instead of n for each
+    class.
 
     References
     ----------
@@ -84,7 +86,7 @@ class TransRate(BaseCompanion):
     def __init__(self, *, eps: float = 1e-4):
         self.eps = eps
 
-    def _measure(self, X, y, n_classes):
+    def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
         counts = np.bincount(y)
         mean, squares = centered_squares(X)
         rate = self._rate(squares, len(X))
@@ -93,6 +95,6 @@ class TransRate(BaseCompanion):
             rate -= len(rows) / len(X) * self._rate(squares, len(rows))
         return {"score_": float(rate)}
 
-    def _rate(self, squares, n):
-        """Coding rate of `n` rows with these squared singular values."""
+    def _rate(self, squares: np.ndarray, n: int) -> float:
+        """Return the coding rate of `n` rows with these squared singular values."""
         return 0.5 * np.log1p(squares / (n * self.eps)).sum()

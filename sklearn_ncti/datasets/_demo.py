@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -90,6 +90,16 @@ def load_digit_images() -> tuple[np.ndarray, np.ndarray]:
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return images, digits.target.astype(np.int64)
+
+
+@overload
+def load_zoo_accuracies(*, return_std: Literal[False] = False) -> dict[str, float]: ...
+
+
+@overload
+def load_zoo_accuracies(
+    *, return_std: Literal[True]
+) -> tuple[dict[str, float], dict[str, float]]: ...
 
 
 def load_zoo_accuracies(

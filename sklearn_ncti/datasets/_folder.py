@@ -148,7 +148,7 @@ def _counted(suffixes) -> str:
 def _entries(folder: str | os.PathLike) -> list[os.DirEntry]:
     """List what is in a folder and not hidden, sorted."""
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(os.fspath(folder)) as found:
             return sorted(
                 (entry for entry in found if not entry.name.startswith(".")),
                 key=lambda entry: entry.name,
@@ -198,7 +198,8 @@ class _Walk:
 
     def images(self, entry: os.DirEntry) -> list[str]:
         """List the images in the folder of a class and its sub-folders, sorted."""
-        found, left_out = [], Counter()
+        found: list[str] = []
+        left_out: Counter[str] = Counter()
         folders = [entry.path]
         # It grows on the way.
         for folder in folders:

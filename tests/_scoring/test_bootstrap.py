@@ -1,7 +1,6 @@
 """Intervals, ranks, ties and groups from resampled rows."""
 
 import pickle
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,10 +9,6 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklearn_ncti import NCTIScorer, NearestCenterClassifier, Ranking, SELIGeometry, rank_features
-from sklearn_ncti._linalg import threads as _threads
-from sklearn_ncti._linalg.moments import ClassMoments, class_moments
-from sklearn_ncti._ncti import batched
-from sklearn_ncti._ncti.discriminant import fit_discriminant
 from sklearn_ncti._scoring.bootstrap import (
     Resampling,
     describe_resamples,
@@ -35,152 +30,6 @@ def noisy_views(n=300, n_classes=4, d=20, seed=0):
     X, y = make_problem(n=n, d=d, n_classes=n_classes, spread=1.0, scale=3.0, seed=seed)
     noise = np.random.default_rng(seed + 1).normal(size=X.shape)
     return {f"noise {a}": X + 3 * a * noise for a in (0.2, 0.0, 1.0, 0.5)}, y
-
-
-def test_as_many_rows_of_each_class_are_drawn_as_it_has():
-    y = np.repeat([0, 1, 2], [3, 50, 200])
-    draws = np.array(
-        list(Resampling(400, seed=0).of(np.random.default_rng(0).permutation(y)).by_class())
-    )
-    assert draws.shape == (400, 253)
-    for c, n in enumerate((3, 50, 200)):
-        part = draws[:, y == c]
-        assert (part.sum(axis=1) == n).all()
-        # Counts of n draws from n rows: mean 1 and variance 1 - 1 / n.
-        assert part.var() == pytest.approx(1 - 1 / n, abs=0.05)
-        np.testing.assert_allclose(part.mean(axis=0), 1, atol=0.3)
-
-
-def test_bayesian_weights_are_those_of_a_flat_dirichlet():
-    y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [3, 50, 200]))
-    draws = np.array(list(Resampling(400, seed=0).of(y).by_class(bayesian=True)))
-    assert (draws > 0).all()
-    for part, n in zip(np.split(draws, [3, 53], axis=1), (3, 50, 200), strict=True):
-        np.testing.assert_allclose(part.sum(axis=1), n)
-        np.testing.assert_allclose(part.mean(axis=0), 1, atol=0.3)
-        assert part.var() == pytest.approx((n - 1) / (n + 1), rel=0.1)
-
-
-@pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
-@pytest.mark.parametrize("counts", [[60, 60, 60], [4, 9, 30, 200]])
-def test_weights_are_repeated_rows(scale, counts):
-    """Components from weighted moments are those of the drawn rows, written out."""
-    X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
-    n_classes = len(counts)
-    fitted = NCTIScorer().fit(X, y)
-    raw, absolute = resample(fitted, 5, 3)
-    projection, codes = fitted._projection
-    order = np.argsort(codes, kind="stable")
-    for i, weights in enumerate(Resampling(5, seed=3).of(codes).by_class()):
-        rows = np.repeat(order, weights)
-        H, labels = projection.H[rows], codes[rows]
-        # About the mean of the drawn rows, which moves them and nothing else.
-        H = H - H.mean(axis=0)
-        fitted._discriminant = fit_discriminant(
-            projection.basis,
-            class_moments(H, labels, n_classes),
-            shrinkage=fitted.shrinkage_,
-            n_dims=12,
-        )
-        expected = fitted._measure(None, H, labels)
-        for found, wanted in ((raw, expected.raw), (absolute, expected.absolute)):
-            assert set(found) == {"seli", "ncc", "vc"}
-            for name, value in wanted.items():
-                assert found[name][i] == pytest.approx(value, rel=1e-7)
-
-
-@pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
-@pytest.mark.parametrize("counts", [[3] * 40, [2, 5, 9, 4]])
-def test_few_rows_all_have_a_weight(scale, counts):
-    """Components of weighted rows, from weighted means, scatters and singular values."""
-    X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
-    with pytest.warns(UserWarning, match="rows are few"):
-        fitted = NCTIScorer().fit(X, y)
-    raw, _ = resample(fitted, 5, 3)
-    projection, codes = fitted._projection
-    order = np.argsort(codes, kind="stable")
-    H, codes, n = projection.H[order], codes[order], len(codes)
-    member = np.eye(len(counts))[codes]
-    for i, weights in enumerate(Resampling(5, seed=3).of(codes).by_class(bayesian=True)):
-        means = member.T @ (weights[:, None] * H) / np.array(counts)[:, None]
-        offsets = (H - means[codes]) * np.sqrt(weights)[:, None]
-        moments = ClassMoments(np.array(counts), means, offsets.T @ offsets / n)
-        found = fit_discriminant(
-            projection.basis, moments, shrinkage=fitted.shrinkage_, n_dims=H.shape[1]
-        )
-        Z = (H - np.average(H, axis=0, weights=weights)) @ found.axes
-        P, roots = found.posterior(H), np.sqrt(weights)[:, None]
-        norms = [np.linalg.norm((roots * P)[codes == c], "nuc") for c in range(len(counts))]
-        assert raw["seli"][i] == pytest.approx(np.linalg.norm(roots * Z, "nuc"), rel=1e-7)
-        assert raw["ncc"][i] == pytest.approx(np.average(P[range(n), codes], weights=weights))
-        assert raw["vc"][i] == pytest.approx(-np.log(sum(norms)), rel=1e-7)
-
-
-@pytest.mark.parametrize("scale", [0.1, 10.0], ids=["shrunk", "unshrunk"])
-@pytest.mark.parametrize("counts", [[4, 9, 30, 200], [6] * 40])
-@pytest.mark.parametrize("setting", ["_LARGEST_INVERSE", "_BATCH_VALUES", "_LARGEST_LOGIT"])
-def test_short_and_long_ways_meet(monkeypatch, setting, counts, scale):
-    """One discriminant, or one class, after the other, or all rows scaled: nothing changes."""
-    X, y = make_problem(d=12, counts=counts, scale=scale, spread=1.0)
-    few = len(y) < 5 * (12 + len(counts))
-    with pytest.warns(UserWarning, match="rows are few") if few else nullcontext():
-        fitted = NCTIScorer().fit(X, y)
-    short = resample(fitted, 5, 3)
-    monkeypatch.setattr(f"sklearn_ncti._ncti.batched.{setting}", 0)
-    long = resample(fitted, 5, 3)
-    for found, wanted in zip(short, long, strict=True):
-        for name in ("seli", "ncc", "vc"):
-            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
-
-
-def test_threads_change_no_bit(monkeypatch):
-    """Each draw makes the same calls, of BLAS on one thread, whichever thread it falls to."""
-    X, y = make_problem(d=12, counts=[8] * 40, scale=10.0, spread=1.0)
-    fitted = NCTIScorer(shrinkage=0.1).fit(X, y)
-    asked = []
-
-    def threads(n):
-        monkeypatch.setattr(_threads, "blas_threads", lambda: asked.append(n) or n)
-        return resample(fitted, 110, 3)
-
-    for found, wanted in zip(threads(3), threads(1), strict=True):
-        for name in ("seli", "ncc", "vc"):
-            np.testing.assert_array_equal(found[name], wanted[name])
-    assert asked == [3, 1]
-
-
-def test_constant_and_repeated_features_do_not_count():
-    """Directions without any variance, or without any within the classes' span."""
-    X, y = make_problem(n=300, d=10, scale=10.0, spread=1.0)
-    padded = np.column_stack([X, np.full(len(X), 7.0), X[:, 0]])
-    # The copy makes one feature count twice: a rotation, and a scale of sqrt(2).
-    alike = np.column_stack([np.sqrt(2) * X[:, :1], X[:, 1:]])
-    raw, absolute = resample(NCTIScorer().fit(padded, y), 5, 3)
-    other = resample(NCTIScorer().fit(alike, y), 5, 3)
-    for found, wanted in zip((raw, absolute), other, strict=True):
-        for name in ("seli", "ncc", "vc"):
-            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("scale", [0.01, 0.1])
-def test_the_only_direction_with_variance_is_an_axis_of_every_draw(monkeypatch, scale):
-    X, y = make_problem(n=100, d=1, n_classes=2, scale=scale, spread=2.0)
-    fitted = NCTIScorer(shrinkage=0.3).fit(np.column_stack([X, X, X]), y)
-    short = resample(fitted, 20, 3)
-    assert (short[0]["seli"] > 0.5 * fitted.seli_).all()
-    monkeypatch.setattr(batched, "_LARGEST_INVERSE", 0)
-    long = resample(fitted, 20, 3)
-    for found, wanted in zip(short, long, strict=True):
-        for name in ("seli", "ncc", "vc"):
-            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-8)
-
-
-def test_collapsed_classes_do_not_move():
-    y = np.arange(60) % 3
-    X = 10 * np.eye(3)[y]
-    raw, _ = resample(NCTIScorer(n_components=3).fit(X, y), 4, 0)
-    np.testing.assert_allclose(raw["ncc"], 1, **ROUNDING)
-    np.testing.assert_allclose(raw["vc"], raw["vc"][0], **ROUNDING)
 
 
 def test_columns_of_the_results():

@@ -1,4 +1,4 @@
-"""LogME against the evidence written out, its numeric maximum, and what it must not depend on."""
+"""LogME against the explicit evidence and its numeric maximum, and its invariances."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def evidence_by_posterior(X, y, alpha, beta):
 
 
 def evidence_by_density(X, y, alpha, beta):
-    """The density of the labels once the weights are integrated out."""
+    """The density of the labels with the weights integrated out."""
     covariance = X @ X.T / alpha + np.eye(len(X)) / beta
     return multivariate_normal(cov=covariance).logpdf(y) / len(X)
 
@@ -71,7 +71,7 @@ def test_finds_the_highest_of_several_maxima():
     n = 60
     strong = rng.normal(size=n)
     weak = rng.normal(size=n)
-    # Weights of 0.1 on a large feature and of 300 on a small one: of one scale they are not.
+    # The weights have very different scales: 0.1 for a large feature, 300 for a small one.
     y = 0.1 * strong + 3.0 * weak + 1e-3 * rng.normal(size=n)
     X = np.column_stack([100 * strong, 0.01 * weak, rng.normal(size=(n, 3))])
     reached = LogME().fit(X, y).score()
@@ -81,7 +81,7 @@ def test_finds_the_highest_of_several_maxima():
 
 
 def test_determinant_keeps_all_eigenvalues():
-    """n < d: dropping those that vanish, as public code does, gives another number."""
+    """For n < d, omitting zero eigenvalues, as public code does, changes the score."""
     X, y = make_problem(n=50, d=200)
     metric = LogME().fit(X, y)
     n, d = X.shape
@@ -102,7 +102,7 @@ def test_exact_features_have_a_finite_best_score():
     y = np.arange(256) % 4
     exact = np.hstack([2 * np.eye(4)[y], np.zeros((256, 3))])
     score = LogME().fit(exact, y).score()
-    # Per row, the density of a residual at the level of rounding, less something for the fit.
+    # Log density per row of a residual at rounding level, minus a term for the fit.
     residual = np.finfo(np.float64).eps / 4
     most = -0.5 * np.log(2 * np.pi * np.e * residual)
     assert most - 1 < score < most
@@ -111,7 +111,7 @@ def test_exact_features_have_a_finite_best_score():
 
 
 def test_useless_features_reach_the_evidence_of_noise_alone():
-    """Labels that no feature correlates with: alpha grows until the weights are gone."""
+    """For labels that no feature correlates with, alpha grows until the weights are 0."""
     X = np.kron([[1.0], [-1.0]], np.ones((20, 1)))
     y = np.tile([1.0, 2.0], 20) / 3
     expected = -0.5 * (np.log(2 * np.pi * np.mean(y**2)) + 1)
@@ -127,7 +127,7 @@ def test_regression_with_several_columns_is_the_mean_of_each():
     each = [LogME().fit(X, column).score() for column in Y.T]
     assert metric.score() == pytest.approx(np.mean(each))
     assert metric.alpha_.shape == metric.beta_.shape == (3,)
-    # In other units, the density changes by the factor.
+    # In other units, the density changes by a constant factor.
     assert LogME().fit(X, 10 * Y).score() == pytest.approx(metric.score() - np.log(10))
 
 
@@ -142,7 +142,7 @@ def test_task_is_told_by_the_target():
     assert len(values.alpha_) == 1
     one_hot = (y[:, None] == np.arange(3)).astype(int)
     assert LogME(task="regression").fit(X, one_hot).score() == pytest.approx(labels.score())
-    # Refitted, nothing is left of the first target.
+    # After another fit, no attribute depends on the first target.
     assert len(labels.fit(X, y + 0.5).alpha_) == 1
 
 
@@ -160,5 +160,8 @@ def test_targets_that_would_be_a_guess_are_refused():
 
 def test_warns_where_it_was_stopped():
     X, y = make_problem(n=60, d=5, n_classes=3)
-    with pytest.warns(ConvergenceWarning, match="Raise max_iter"):
-        LogME(max_iter=1).fit(X, y)
+    metric = LogME(max_iter=1)
+    for method in (metric.fit, metric.score):
+        with pytest.warns(ConvergenceWarning, match="Raise max_iter") as caught:
+            method(X, y)
+        assert [warning.filename for warning in caught] == [__file__]

@@ -1,4 +1,4 @@
-"""Scores whose every row is looked at under axes that were fitted without it."""
+"""Projections in float32 and float64, and scores of rows that were held out of the fit."""
 
 import numpy as np
 import pytest
@@ -25,11 +25,13 @@ from sklearn_ncti import (
     WithinClassVariability,
     rank_features,
 )
+from sklearn_ncti._linalg import moments as _moments
+from sklearn_ncti._linalg import nuclear as _nuclear
 from sklearn_ncti._linalg import pca
 
 
 def by_hand(X, y, cv, n_components, shrinkage):
-    """Components from scikit-learn's own classes, fitted anew for every fold."""
+    """Return components from scikit-learn's own classes, fitted for every fold."""
     if shrinkage:
         lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage)
     else:
@@ -111,7 +113,7 @@ def test_noise_is_near_chance_with_few_rows(shrinkage):
 
 
 def test_many_rows_leave_little_to_cross_fitting():
-    # With n far above k + C both are estimates of the same thing.
+    # If n is much larger than k + C, both estimate the same quantity.
     X, y = make_problem(20000, 10)
     inside = NCTIScorer(shrinkage=0.0).fit(X, y)
     outside = NCTIScorer(shrinkage=0.0, cv=5).fit(X, y)
@@ -126,7 +128,7 @@ def test_projection_is_that_of_all_rows():
     np.testing.assert_allclose(plain.predict_proba(X), crossed.predict_proba(X), **ROUNDING)
     np.testing.assert_allclose(plain.transform(X), crossed.transform(X), **ROUNDING)
     assert crossed.score(X, y) == pytest.approx(plain.score_, rel=1e-9)
-    # That of held-out rows is another, by far more than rounding.
+    # The score of held-out rows differs by much more than rounding.
     assert crossed.score() == crossed.score_ < plain.score_ - 0.01
 
 
@@ -176,3 +178,69 @@ def test_splits_that_are_no_partition_are_refused():
     NCTIScorer(cv=splits).fit(X, y)
     with pytest.raises(ValueError, match="holds out row 30 0 times"):
         NCTIScorer(cv=splits[1:]).fit(X, y)
+
+
+def _worst(fitted, other):
+    return max(abs(fitted.components_[k] / v - 1) for k, v in other.components_.items())
+
+
+@pytest.fixture
+def float32_products(monkeypatch):
+    monkeypatch.setattr(pca, "_FLOAT32_PRODUCTS", 0.0)
+
+
+@pytest.mark.parametrize("shape", [(3000, 400), (500, 900)], ids=["n > d", "n < d"])
+@pytest.mark.parametrize("shrinkage", ["adaptive", 0.0, 0.3])
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+@pytest.mark.filterwarnings("ignore:n = .* rows are few:UserWarning")
+def test_float32_products_agree_with_float64(float32_products, shape, shrinkage, mean):
+    X, y = make_problem(*shape, n_classes=10)
+    X = (X + mean * X.std(axis=0)).astype(np.float32)
+    scorer = NCTIScorer(32, shrinkage=shrinkage)
+    rounded = scorer.fit(X, y)
+    assert rounded._discriminant.basis.dtype == np.float32
+    exact = NCTIScorer(32, shrinkage=shrinkage).fit(X.astype(np.float64), y)
+    assert _worst(rounded, exact) < 1e-5
+    expected = exact.predict_proba(X)
+    np.testing.assert_allclose(rounded.predict_proba(X), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("within", [0.0, 1e-6, 1e-3])
+def test_what_float32_does_not_resolve_is_left_to_float64(float32_products, within):
+    rng = np.random.default_rng(0)
+    y = np.arange(1200) % 6
+    X = rng.normal(size=(6, 300))[y] + within * rng.normal(size=(1200, 300))
+    X = X.astype(np.float32)
+    ours = NCTIScorer(32).fit(X, y)
+    assert ours._discriminant.basis.dtype == np.float64
+    assert _worst(ours, NCTIScorer(32).fit(X.astype(np.float64), y)) < 1e-6
+
+
+@pytest.mark.parametrize("scale", [1e-22, 1e22])
+def test_squares_beyond_float32(float32_products, scale):
+    X, y = make_problem(600, 300)
+    X = (scale * X).astype(np.float32)
+    ours = NCTIScorer(32, shrinkage=0.0).fit(X, y)
+    assert _worst(ours, NCTIScorer(32, shrinkage=0.0).fit(X.astype(np.float64), y)) < 1e-6
+
+
+@pytest.mark.parametrize("params", [{}, {"cv": 3}, {"variant": "paper"}, {"shrinkage": 0.5}])
+@pytest.mark.parametrize("shape", [(900, 70), (100, 300)])
+@pytest.mark.filterwarnings("ignore:n = .* rows are few:UserWarning")
+def test_chunks_change_nothing(monkeypatch, params, shape):
+    X, y = make_problem(*shape, counts=[shape[0] // 2, shape[0] // 4, shape[0] // 4])
+    whole = NCTIScorer(16, **params).fit(X, y)
+    for module, name, values in [
+        (_moments, "_CHUNK_VALUES", 700),
+        (_moments, "_CACHED_VALUES", 300),
+        (_moments, "_TILE_COLUMNS", 7),
+        (_moments, "_TILE_PRODUCTS", 500),
+        (_nuclear, "_BATCH_VALUES", 20),
+    ]:
+        monkeypatch.setattr(module, name, values)
+    assert _worst(NCTIScorer(16, **params).fit(X, y), whole) < 1e-8
+    monkeypatch.setattr(pca, "_FLOAT32_PRODUCTS", 0.0)
+    ours = NCTIScorer(16, **params).fit(X.astype(np.float32), y)
+    if "variant" not in params:
+        assert ours._discriminant.basis.dtype == np.float32
+    assert _worst(ours, whole) < 1e-5

@@ -1,4 +1,4 @@
-"""The component transformers against NCTIScorer and against what they are measured on."""
+"""The component transformers against NCTIScorer and against their transformed features."""
 
 import numpy as np
 import pytest

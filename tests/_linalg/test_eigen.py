@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import make_problem
 from threadpoolctl import threadpool_limits
 
 from sklearn_ncti._linalg import eigen as _eigen
@@ -13,7 +14,7 @@ M, K = 400, 8
 
 @pytest.fixture
 def dense_calls(monkeypatch):
-    """Matrices that the dense solver was given."""
+    """Arguments of the calls of the dense solver."""
     calls, dense = [], _eigen._dense
     monkeypatch.setattr(_eigen, "_dense", lambda *args: calls.append(args) or dense(*args))
     return calls
@@ -44,7 +45,7 @@ def test_falling_spectrum_needs_products_only(dense_calls, dtype, power):
 
 @pytest.mark.parametrize("ratio", [1, 30, 1e3])
 def test_large_leading_eigenvalues_leave_the_others_exact(dense_calls, ratio):
-    # Products in float32 are rounded in the size of the largest.
+    # Rounding errors of products in float32 are relative to the largest eigenvalue.
     values = np.arange(1.0, M + 1) ** -1.0
     values[:3] *= ratio
     assert_leading(*make_matrix(values), values, np.float32)
@@ -53,7 +54,7 @@ def test_large_leading_eigenvalues_leave_the_others_exact(dense_calls, ratio):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_more_equal_eigenvalues_than_a_block_has_columns(dtype):
-    # The first start finds 16 of them, and then smaller ones.
+    # The first start finds only 16 of the equal eigenvalues.
     values = np.r_[np.full(40, 5.0), 0.5 ** np.arange(360)]
     S, rotation = make_matrix(values)
     found, vectors = leading_eigenpairs(S, 20, dtype)
@@ -94,7 +95,7 @@ def test_equal_matrices_have_equal_eigenpairs():
 
 @pytest.mark.parametrize("values", [np.arange(1.0, M + 1) ** -1.0, np.linspace(1.02, 1.0, M)])
 def test_threads_of_blas_do_not_wait_for_each_other(monkeypatch, values):
-    # Each of many small steps would wait, spinning, for a thread that has lost its core.
+    # Otherwise, each of many small steps would wait for the slowest thread.
     used = []
     for name in ("eigh", "_image"):
         function = getattr(_eigen, name)
@@ -109,3 +110,26 @@ def test_threads_of_blas_do_not_wait_for_each_other(monkeypatch, values):
         leading_eigenpairs(make_matrix(values)[0], K, np.float32)
         assert blas_threads() == 2
     assert set(used) == {1}
+
+
+def test_eigenpairs_in_float32_are_as_right_as_in_float64():
+    X, _ = make_problem(3000, 400)
+    S = np.cov(X.T)
+    squares, vectors = leading_eigenpairs(S, 40, np.float32)
+    expected, exact = np.linalg.eigh(S)
+    np.testing.assert_allclose(squares, expected[::-1][:40], rtol=1e-10)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(40), atol=1e-12)
+    assert np.abs(np.sum(vectors * exact[:, ::-1][:, :40], axis=0)).min() > 1 - 1e-6
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-7, 1e-3])
+def test_flat_spectrum_is_factorized_exactly(gap):
+    # In float32, only a large gap separates the last wanted vectors from the next ones.
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    values = np.r_[np.linspace(2.0, 1.0 + gap, 40), np.full(260, 1.0)]
+    squares, vectors = leading_eigenpairs((rotation * values) @ rotation.T, 40, np.float32)
+    np.testing.assert_allclose(squares, values[:40], rtol=1e-10)
+    if gap:
+        inside = np.linalg.norm(rotation[:, :40].T @ vectors, axis=0)
+        np.testing.assert_allclose(inside, 1.0, atol=1e-10)

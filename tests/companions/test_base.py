@@ -1,4 +1,4 @@
-"""What holds for every companion: the contract, invariances, and refusals.
+"""Properties of every companion: the contract, invariances, and rejected input.
 
 No check of scikit-learn is excused. LEEP and NCE take nothing but probabilities, and the checks
 fit arbitrary ones: there, a subclass makes rows without negative entries add up to 1 first.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import make_problem
+from helpers import make_probabilities, make_problem
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import cross_val_score
@@ -67,14 +67,24 @@ FEATURE_METRICS = [
     NLEEP(components_per_class=1, covariance_type="diag"),
     PARC(),
 ]
+
+
 METRICS = [*FEATURE_METRICS, NormalizedLEEP(), NormalizedNCE()]
+
+
 CHECKED = [*METRICS, LogME(task="regression"), NLEEP(), PARC(max_rows=10)]
 
+
 each_metric = pytest.mark.parametrize("metric", METRICS, ids=str)
+
+
 each_feature_metric = pytest.mark.parametrize("metric", FEATURE_METRICS, ids=str)
+
 
 # As a list: older scikit-learn gives pytest a generator, which pytest 9 warns of.
 _mark = parametrize_with_checks(CHECKED)
+
+
 every_check = pytest.mark.parametrize(_mark.args[0], list(_mark.args[1]), **_mark.kwargs)
 
 
@@ -92,7 +102,7 @@ def test_all_are_exported_and_reachable():
 
 
 def as_probabilities(metric, X):
-    """Rows that the metric takes: the features, or their softmax."""
+    """Return rows that the metric accepts: the features, or their softmax."""
     if not isinstance(metric, LEEP | NCE):
         return X
     P = np.exp(X[:, :8] - X[:, :8].max(axis=1, keepdims=True))
@@ -134,7 +144,7 @@ def test_float32_agrees_and_is_not_written_to(metric):
     X, y = make_problem(n=400, d=30, spread=0.6)
     X = as_probabilities(metric, X + 0.0).astype(np.float32)
     if X.shape[1] == 30 and not isinstance(metric, LogME | PARC):
-        # Uncentred metrics see another problem then, the same in both precisions.
+        # A shift changes the score of metrics that do not center features.
         X += 100
     X.flags.writeable = False
     y.flags.writeable = False
@@ -278,3 +288,19 @@ def test_table_of_the_guide_has_all_companions():
     assert {1 + row.count("\n     - ") for row in (head, *rows)} == {5}
     named = [re.match(r":class:`~sklearn_ncti\.companions\.(\w+)`\n", row) for row in rows]
     assert sorted(match[1] for match in named) == sorted(companions.__all__)
+
+
+@pytest.mark.parametrize("metric", [LEEP(), NCE()], ids=str)
+def test_what_is_no_probability_is_refused(metric):
+    P, y = make_probabilities()
+    metric.fit(P.astype(np.float16).astype(np.float32), y)  # half precision is near enough
+    P[7] *= 1.01
+    with pytest.raises(
+        ValueError, match=r"within 0.001 .* 1 of 200 rows .* row 7 adds up to 1.01"
+    ):
+        metric.fit(P, y)
+    P[7] = np.eye(6)[0] * 1.5 - np.eye(6)[1] * 0.5
+    with pytest.raises(
+        ValueError, match=r"Negative values .* row 7 adds up to 1, .* -0.5.*softmax"
+    ):
+        metric.fit(P, y)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,15 @@ from sklearn_ncti import (
     rank_features,
 )
 from sklearn_ncti._linalg import pca
-from sklearn_ncti._linalg.threads import exact_float32_products
 from sklearn_ncti._ncti import base as _base
 from sklearn_ncti._utils.arrays import is_tensor
 
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(params=["brought to numpy", "left on its device"])
+@pytest.fixture(params=["converted to numpy", "left on its device"])
 def place(request, monkeypatch):
-    """Tensors on the CPU are brought to numpy, unless they are taken for such on a GPU."""
+    """Tensors on the CPU are converted to numpy, or processed as if they were on a GPU."""
     if request.param == "left on its device":
         monkeypatch.setattr(_base, "stays_on_device", is_tensor)
     return request.param
@@ -121,30 +119,6 @@ def test_tensors_are_not_changed(place):
     np.testing.assert_array_equal(tensor.numpy(), X)
 
 
-def test_products_are_exact_and_the_setting_is_given_back():
-    torch.set_float32_matmul_precision("medium")
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold():
-        with exact_float32_products:
-            entered.set()
-            leave.wait()
-
-    thread = threading.Thread(target=hold)
-    try:
-        thread.start()
-        entered.wait()
-        with exact_float32_products:
-            leave.set()
-            thread.join()
-            # The one who came first has gone, and this one still counts on the setting.
-            assert torch.get_float32_matmul_precision() == "highest"
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        leave.set()
-        torch.set_float32_matmul_precision("highest")
-
-
 _DISPATCH = """
 import numpy as np, torch
 from sklearn import config_context
@@ -178,7 +152,7 @@ with config_context(array_api_dispatch=True):
 def test_array_api_dispatch(command):
     # scipy reads the setting when it is imported.
     pytest.importorskip("array_api_strict")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": str(root)}
     if "pytest" in command:
         command = [*command, "-p", "no:cacheprovider"]

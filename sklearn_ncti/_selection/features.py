@@ -192,8 +192,9 @@ def _outputs_of_images(model, context, outputs, prepared) -> list[_Output]:
     The first of them has the times of the network, if it ran.
     """
     identities = {output: _identity(model, output, context) for output in outputs}
-    found = {output: load_cached(identities[output], model, context) for output in outputs}
-    missing = tuple(output for output in outputs if found[output] is None)
+    cached = {output: load_cached(identities[output], model, context) for output in outputs}
+    found = {name: output for name, output in cached.items() if output is not None}
+    missing = tuple(output for output in outputs if output not in found)
     if missing:
         made = _run_network(model, context, missing, prepared)
         for output in missing:

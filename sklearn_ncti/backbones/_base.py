@@ -8,7 +8,7 @@ its network is made.
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -449,7 +449,7 @@ class BaseBackbone(
         return tags
 
 
-def bad_images_text(unreadable: dict[int, str], total: int) -> str:
+def bad_images_text(unreadable: Mapping[int, str], total: int) -> str:
     """Say how many images cannot be read, and name the first."""
     first = [unreadable[index] for index in sorted(unreadable)[:3]]
     return f"{len(unreadable)} of {total} images cannot be read: {' '.join(first)}" + (

@@ -48,7 +48,7 @@ def identify_images(
     if isinstance(images, np.ndarray):
         digest.update(f"{images.dtype} {images.shape}".encode())
         for image in images:
-            digest.update(np.ascontiguousarray(image))
+            digest.update(np.ascontiguousarray(image).data)
         return digest.hexdigest()
     if stamps is None:
         stamps = stamp_files(images)

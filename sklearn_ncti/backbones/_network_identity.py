@@ -57,7 +57,7 @@ def _checksum(network: Network) -> str:
             for image in _fixed_images(network.preparation.geometry):
                 rows = network.features(image[None]).cpu().numpy()
                 digest.update(f"{rows.shape}".encode())
-                digest.update(np.ascontiguousarray(rows))
+                digest.update(np.ascontiguousarray(rows).data)
     finally:
         torch.set_num_threads(n_threads)
     return digest.hexdigest()

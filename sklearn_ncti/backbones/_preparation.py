@@ -73,7 +73,10 @@ class Preparation:
             and isinstance(steps[-2], transforms.ToTensor)
             and isinstance(steps[-1], transforms.Normalize)
         ):
-            self.scaling = (_floats(steps[-1].mean), _floats(steps[-1].std))
+            self.scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = (
+                _floats(steps[-1].mean),
+                _floats(steps[-1].std),
+            )
             self._transform: Callable = transforms.Compose(steps[:-2])
             if config.get("crop_mode") == "border":
                 # The colour of the border.

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
@@ -79,8 +79,8 @@ class PreparedImages:
             num_workers=num_workers,
             unreadable=self.unreadable if on_bad_image == "skip" else None,
         )
-        self._pixels: np.ndarray | None = None
-        self._source: Iterator[np.ndarray] | None = None
+        self._pixels: Any = None
+        self._source: Generator[np.ndarray, None, None] | None = None
         self._done = 0
         self._error: Exception | None = None
         self._lock = Lock()
@@ -93,7 +93,7 @@ class PreparedImages:
         """Bytes of all pixels."""
         return len(self) * math.prod(self.geometry.shape) * np.dtype(self.geometry.dtype).itemsize
 
-    def batches(self, size: int) -> Iterator[np.ndarray]:
+    def batches(self, size: int) -> Generator[np.ndarray, None, None]:
         """Yield the pixels in parts of `size` rows, which must not be written to."""
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
@@ -171,7 +171,7 @@ def decode(
     num_workers: int | None,
     unreadable: dict[int, str] | None,
     out: np.ndarray | None = None,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield the pixels of images in batches; threads make the next during the current one.
 
     Parameters
@@ -256,7 +256,7 @@ def decode(
 class Timed:
     """An iterator that adds up the seconds that its items took to come."""
 
-    def __init__(self, items: Iterator) -> None:
+    def __init__(self, items: Generator) -> None:
         self._items = items
         self.seconds = 0.0
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlparse
 
 from sklearn.utils._param_validation import StrOptions
@@ -320,7 +320,7 @@ class TimmBackbone(BaseBackbone):
         if found is None:
             download_from_hub(repository, ["config.json"], at_most=at_most)
             found = _in_hub_cache(repository, ["config.json"])
-        return found
+        return cast(Path, found)
 
     def _weights_identity(self) -> dict[str, Any] | None:
         timm = import_optional("timm", extra="timm")

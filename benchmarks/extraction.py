@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone
-from sklearn_ncti.backbones._prepared import Preparation, PreparedImages
+from sklearn_ncti.backbones._prepared import PreparedImages
 
 
 def write_images(folder, n, width=500, height=375):
@@ -46,9 +46,8 @@ def write_images(folder, n, width=500, height=375):
 
 
 def prepare(backbone, paths):
-    preparation = Preparation(backbone._data_config())
     return PreparedImages(
-        paths, preparation, num_workers=None, on_bad_image="raise", budget=2**33
+        paths, backbone.preparation(), num_workers=None, on_bad_image="raise", budget=2**33
     ).complete()
 
 
@@ -118,7 +117,9 @@ def throughput(args, paths):
         loader = timm_loader(backbone, paths, args.batch_size)
         sides = {
             "bare": bare,
-            "prepared": lambda b=backbone, p=prepared: b._extract(p, on_bad_image="raise"),
+            "prepared": lambda b=backbone, p=prepared: b.extract(
+                paths, prepared=p, on_bad_image="raise"
+            ),
             "files": lambda b=backbone: b.transform(paths),
             "timm": lambda b=bare, x=loader: b(x),
         }
@@ -134,7 +135,7 @@ def throughput(args, paths):
             f"{ratios[0]:10.2f}{ratios[1]:8.2f}{ratios[2]:8.2f}",
             flush=True,
         )
-        backbone._drop_network()
+        backbone.release()
 
 
 def rankings(args, paths):

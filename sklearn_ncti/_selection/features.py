@@ -1,386 +1,183 @@
-"""Candidates to their features, and these to the records that a ranking is made of."""
+"""The features of one candidate, cached or extracted."""
 
-import copy
-import pickle
-import time
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from joblib.parallel import LokyBackend, MultiprocessingBackend, get_active_backend
-from sklearn import get_config
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
-from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _num_samples
 
 from .._scoring.bootstrap import check_resampling
-from .._scoring.candidate import CandidateResult, ExtractionFacts, capture_errors
-from .._scoring.scorers import is_ncti, response_of
-from .._scoring.scoring import result_of, score_candidate
-from .._utils.optional import import_optional
-from .._utils.terminal import printable, say
+from .._scoring.candidate import ExtractionFacts
+from .._scoring.scorers import response_of
+from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
-from ..backbones import TimmBackbone
-from ..backbones._base import NoHeadError, _BaseBackbone, bad_images_text
+from ..backbones._base import BaseBackbone, NoHeadError, bad_images_text
+from ..backbones._identity import stamp_files
 from ..backbones._images import BadImageError, check_images
-from ..backbones._prepared import Geometry, Preparation, PreparedImages, pixels_of
-from ..backbones._store import FeatureStore, identify_images, stamp_files
+from ..backbones._preparation import pixels_of
+from ..backbones._prepared import PreparedImages
+from .context import FitContext, readable_rows
 
-# How far candidates that run at the same time can share images: in one process, with other
-# processes of this machine, or with nobody.
-_IN_PROCESS, _ON_MACHINE, _NOWHERE = range(3)
-
-_COPY_LOCK = Lock()
-
-# What is kept of a backbone beside its features and its unreadable images.
+# Facts of an entry of the cache that a result tells, and their types.
 _FACTS = {"n_parameters": int, "license": str}
 
-# What joblib raises for all candidates where one has killed its worker process, or cannot be
-# sent to one.
-_WORKER_ERRORS = (BrokenExecutor, pickle.PicklingError)
 
+@dataclass(frozen=True)
+class Extracted:
+    """What a candidate gives for the rows that can be read.
 
-class Work:
-    """What all candidates of one fit work on, and how."""
+    Attributes
+    ----------
+    model : estimator
+        The candidate, fitted.
 
-    def __init__(self, X, y, candidates, scorers, resampling, memory, on_bad_image):
-        self.X = self.X_kept = X
-        self.y = self.y_kept = y
-        self.scorers = scorers
-        self.resampling = resampling
-        self.responses = {response_of(scorer) for scorer in scorers.all}
-        self.memory = memory
-        self.on_bad_image = on_bad_image
-        self.images = self.store = self.images_identity = None
-        self.stamps = stamp_files(X)
-        backbones = [model for _, model in candidates if isinstance(model, _BaseBackbone)]
-        if not backbones:
-            return
-        try:
-            self.images = check_images(X)
-        except (TypeError, ValueError):
-            # Candidates of other kinds may know what to do with it.
-            if len(backbones) == len(candidates):
-                raise
-            return
-        self.store = _store(memory)
-        if self.store is not None:
-            self.images_identity = identify_images(self.images, self.stamps)
+    features : array or tensor of shape (n_samples, n_features)
+        Its features, or the one output that all scorers measure.
 
-    def prepare(self, candidates, group, geometry, sharing) -> PreparedImages | None:
-        """Give images that a group of candidates shares, or None where they share none."""
-        if geometry is None or self.images is None:
-            return None
-        budget = int(get_config()["working_memory"] * 2**20)
-        backbones = [candidates[i][1] for i in group]
-        prepared = PreparedImages(
-            self.images,
-            Preparation(backbones[0]._data_config()),
-            num_workers=backbones[0].num_workers,
-            on_bad_image=self.on_bad_image,
-            budget=budget,
-        )
-        if sharing == _IN_PROCESS:
-            return prepared
-        # What lies in a file without a name cannot be found by other processes, and what
-        # nobody needs is not decoded for them.
-        if prepared.nbytes > budget or all(self.is_stored(model) for model in backbones):
-            return None
-        return prepared.complete()
+    labels : ndarray of shape (n_samples,)
+        The labels of these rows.
 
-    def variants(self, model) -> list[Any]:
-        """Clones of a candidate for what the scorers look at: one, or one for each output.
+    probabilities : array of shape (n_samples, n_source_classes) or str, default=None
+        Source-class probabilities from the same pass, or a message saying why they are
+        unavailable. None if all scorers measure `features`.
 
-        Where a candidate is the network itself, scorers of source-class probabilities look at
-        its head, and the others at the features before it. One whose output was chosen gives
-        that to all of them.
-        """
-        if not isinstance(model, TimmBackbone) or model.output != "features":
-            return [clone(model)]
-        outputs = sorted(self.responses)
-        return [clone(model).set_params(output=output) for output in outputs]
-
-    def identity(self, model) -> dict[str, Any] | None:
-        """Say what the features of a backbone are kept under, None if they are not."""
-        identity = None if self.store is None else model._identity()
-        return identity and {**identity, "images": self.images_identity}
-
-    def is_stored(self, model) -> bool:
-        """Whether all that scorers look at of a backbone is there already."""
-        for variant in self.variants(model):
-            try:
-                identity = self.identity(variant)
-            except Exception:
-                # It fails again, and alone, when the candidate runs.
-                return False
-            finally:
-                variant._drop_network()
-            if identity is None or not self.store.holds(identity):
-                return False
-        return True
-
-    def changed_files(self) -> list[str]:
-        """Name the files that are no longer what they were when the fit began."""
-        now = stamp_files(list(self.stamps))
-        return [path for path, stamp in self.stamps.items() if now.get(path) != stamp]
-
-    def own_data(self) -> tuple[Any, np.ndarray]:
-        """Return a copy of the rows that count, which a candidate may write to."""
-        # At a time: of an image that is still to be read, PIL reads the file here.
-        with _COPY_LOCK:
-            return copy.deepcopy((self.X_kept, self.y_kept))
-
-    def without(self, bad) -> Self:
-        """Leave out rows for the candidates that still come."""
-        kept = _kept(bad, len(self.y))
-        self.X_kept, self.y_kept = _safe_indexing(self.X, kept), self.y[kept]
-        return self
-
-
-def run_candidates(selector, candidates, work, contexts):
-    """Run the candidates of a selector; return their records, and the work less its bad images.
-
-    Those of one geometry run together, so that the images of one geometry are there at a
-    time. Other candidates than backbones come last, when it is known which rows count.
+    facts : ExtractionFacts
+        Facts about the extraction.
     """
-    takes_images = [isinstance(model, _BaseBackbone) for _, model in candidates]
-    prefer = "threads" if all(takes_images) else None
-    backend, _ = get_active_backend(prefer=prefer)
-    # As they come, so that it is known which are done when a worker process dies.
-    return_as = "generator_unordered" if isinstance(backend, LokyBackend) else "list"
-    parallel = Parallel(n_jobs=selector.n_jobs, prefer=prefer, return_as=return_as)
-    n_jobs = backend.effective_n_jobs(parallel.n_jobs)
-    sharing = _sharing(backend, n_jobs)
-    if n_jobs > 1 and sharing != _NOWHERE:
-        candidates = _spread_over_devices(candidates)
-    if sharing != _IN_PROCESS:
-        # It goes to other processes with each of the candidates, and the others need not.
-        selector = copy.copy(selector)
-        selector.models = []
-    tally = _Tally(len(candidates)) if sharing == _IN_PROCESS else None
-    records = [None] * len(candidates)
 
-    def run(places, prepared=None):
-        def start(places):
-            tasks = (
-                delayed(_numbered)(i, selector, *candidates[i], work, prepared, tally, contexts[i])
-                for i in places
-            )
-            for i, record in parallel(tasks):
-                records[i] = record
-
-        def lost(i, exc):
-            records[i] = _captured(selector.error_score, candidates[i][0], _raise_lost, exc)
-            _tell(selector, records[i], np.nan, tally)
-
-        _survive_dead_workers(start, places, records, lost)
-
-    places = [i for i, takes in enumerate(takes_images) if takes]
-    with _torch_threads(n_jobs if places and sharing == _IN_PROCESS else 1), parallel:
-        for geometry, group in _by_geometry(candidates, places, n_jobs, sharing):
-            prepared = work.prepare(candidates, group, geometry, sharing)
-            try:
-                run(group, prepared)
-            finally:
-                if prepared is not None:
-                    prepared.close()
-            # The memory is free before the next ones are prepared.
-            del prepared
-        bad = _agreed_bad(records, places, selector.error_score)
-        if bad:
-            work = work.without(bad)
-            warnings.warn(
-                f"{bad_images_text(bad, len(work.y))} They are left out for all candidates.",
-                UserWarning,
-                stacklevel=4,
-            )
-        run([i for i, takes in enumerate(takes_images) if not takes])
-    _warn_of_changes(work.changed_files())
-    return records, work
+    model: Any
+    features: Any
+    labels: np.ndarray
+    probabilities: Any = None
+    facts: ExtractionFacts = field(default_factory=ExtractionFacts)
 
 
-def _warn_of_changes(paths):
-    if paths:
-        warnings.warn(
-            f"{len(paths)} file(s) changed while the candidates ran, so that these may have seen "
-            f"different data: {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}. "
-            "Features made since are not kept. Fit again when the files stay as they are.",
-            UserWarning,
-            stacklevel=5,
-        )
+@dataclass(frozen=True)
+class _Output:
+    """One output of a backbone for all images, cached or computed."""
+
+    array: Any
+    facts: ExtractionFacts
 
 
-class _Tally:
-    """How many candidates are done, and how long the others may take."""
+def extract_for_scorers(
+    model: Any, context: FitContext, prepared: PreparedImages | None = None
+) -> Extracted:
+    """Return what the scorers measure of a candidate.
 
-    def __init__(self, total):
-        self._total = total
-        self._done = 0
-        self._start = time.perf_counter()
-        self._lock = Lock()
-
-    def next(self) -> tuple[str, str]:
-        """Count one more; return the count and the time that is left, as words."""
-        with self._lock:
-            self._done += 1
-            left = self._total - self._done
-            seconds = (time.perf_counter() - self._start) / self._done * left
-        return f"{self._done} of {self._total}, ", f"; about {seconds:.0f} s left" if left else ""
-
-
-def _survive_dead_workers(start, places, records, lost):
-    """Run candidates at the same time, and one at a time those that a dead worker left."""
-    try:
-        start(places)
-        return
-    except _WORKER_ERRORS:
-        left = [i for i in places if records[i] is None]
-    for i in left:
-        try:
-            start([i])
-        except _WORKER_ERRORS as exc:
-            lost(i, exc)
-
-
-def _raise_lost(exc):
-    """Say of a candidate alone in its worker process why there is no result."""
-    if isinstance(exc, pickle.PicklingError):
-        raise RuntimeError(
-            "the candidate cannot be sent to a worker process, as it cannot be pickled; use "
-            "n_jobs=1, or the threading backend of joblib."
-        ) from exc
-    codes = str(exc).partition("exit codes of the workers are ")[2].partition("\n")[0]
-    raise RuntimeError(
-        "the worker process died while it ran this candidate: it was killed, ran out of memory, "
-        f"or crashed in compiled code (exit code {codes or 'unknown'})."
-    ) from exc
-
-
-def _numbered(i, *args):
-    return i, _run_candidate(*args)
-
-
-def _run_candidate(selector, name, model, work, prepared, tally, context):
-    """Result of one candidate, from its network to its components."""
-    context.call_on_fit_task_begin(estimator=selector, X=work.X, y=work.y)
-    start = time.perf_counter()
-    keep = selector.final_estimator is None
-    result = _captured(
-        selector.error_score, name, _extract_and_score, name, model, work, prepared, keep
-    )
-    _tell(selector, result, time.perf_counter() - start, tally)
-    context.call_on_fit_task_end(estimator=selector, X=work.X, y=work.y)
-    return result
-
-
-def _tell(selector, result, seconds, tally):
-    """Write the line of a candidate to the standard error stream, if it is wanted."""
-    if not selector.verbose:
-        return
-    outcome = result.error or f"{result.n_features} features"
-    took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
-    speed = result.facts.images_per_second
-    at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
-    count, left = ("", "") if tally is None else tally.next()
-    say(f"[ModelSelector] {count}{printable(result.name)}: {outcome} ({took}{at_speed}{left})")
-
-
-def _captured(error_score, name, function, *args) -> CandidateResult:
-    """Result of a candidate; its failure is one, unless failures are to be raised."""
-    if error_score == "raise":
-        return function(*args)
-    # An image that cannot be read concerns all candidates alike: no failure of one of them.
-    return result_of(name, capture_errors(function, *args, reraise=(BadImageError,)))
-
-
-def _extract_and_score(name, model, work, prepared, keep):
-    start = time.perf_counter()
-    variants = work.variants(model)
-    try:
-        (features, *others), y, _, facts = extract(variants, work, prepared, keep)
-    except NoHeadError as exc:
-        if len(variants) == 1 or response_of(work.scorers.ranking) == "probabilities":
-            raise
-        # Only scorers beside the one that ranks have no value then.
-        others = [str(exc)]
-        (features,), y, _, facts = extract(variants[:1], work, prepared, keep)
-    facts = replace(facts, extract_time=time.perf_counter() - start)
-    n_rows = _num_samples(features)
-    if n_rows != len(y):
-        raise ValueError(
-            f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
-            "candidates must be scored on the same rows."
-        )
-    probabilities = others[0] if others else None
-    return score_candidate(name, features, y, work.scorers, work.resampling, probabilities, facts)
-
-
-def extract(variants, work, prepared=None, keep=False):
-    """What a candidate gives for the rows that count, and their labels.
+    A missing classification head is an error only if the ranking scorer needs it.
 
     Parameters
     ----------
-    variants : list of estimator
-        The candidate, to be fitted; or backbones that are equal but for their output.
+    model : estimator
+        The candidate, which is cloned.
 
-    work : Work
-        The rows.
+    context : FitContext
+        The rows and scorers.
 
     prepared : PreparedImages, default=None
-        The images, where they are shared.
-
-    keep : bool, default=False
-        Whether features may stay on a device.
+        The images, if they are shared.
 
     Returns
     -------
-    arrays : list
-        What each of the variants gives.
-
-    y : ndarray
-        The labels of these rows.
-
-    model : estimator
-        The first of the variants, fitted.
-
-    facts : ExtractionFacts
-        What is known of the candidate.
+    extracted : Extracted
+        Features, probabilities and labels.
     """
-    if isinstance(variants[0], _BaseBackbone):
-        arrays, facts = _image_features(variants, work, prepared, keep)
-        bad, y = facts.unreadable, work.y
-        if bad:
-            kept = _kept(bad, len(y))
-            arrays, y = [array[kept] for array in arrays], y[kept]
-            try:
-                _check_left(y, work)
-            except ValueError as exc:
-                raise BadImageError(
-                    f"{bad_images_text(bad, len(work.y))} Too few are left: {exc}"
-                ) from exc
-        return arrays, y, variants[0], facts
-    # The stamps are part of the key under which features are kept.
-    features, model = work.memory.cache(_fit_transform)(
-        variants[0], *work.own_data(), stamp_files(work.X_kept)
-    )
-    return [features], work.y_kept, model, ExtractionFacts()
+    model = clone(model)
+    outputs = _outputs_for(model, context)
+    try:
+        return extract(model, context, outputs, prepared)
+    except NoHeadError as exc:
+        if len(outputs) == 1 or response_of(context.scorers.ranking) == "probabilities":
+            raise
+        extracted = extract(model, context, ("features",), prepared)
+        return replace(extracted, probabilities=str(exc))
 
 
-def _check_left(y, work):
-    """Check of the rows that are left what was checked of all when the fit began."""
-    check_labels(y)
-    resampling = work.resampling
-    # Called only where it raises: what it warns of was said before.
-    if resampling is not None and np.unique(y, return_counts=True)[1].min() < 2:
-        check_resampling(resampling.n_resamples, resampling.seed, work.scorers.ranking, y)
+def extract(
+    model: Any,
+    context: FitContext,
+    outputs: tuple[str, ...] | None = None,
+    prepared: PreparedImages | None = None,
+) -> Extracted:
+    """Fit a candidate and return what it gives for the rows that can be read.
+
+    Parameters
+    ----------
+    model : estimator
+        The candidate.
+
+    context : FitContext
+        The rows.
+
+    outputs : tuple of str, default=None
+        Outputs of a backbone: one, or features and probabilities. If None, that of its
+        `transform`.
+
+    prepared : PreparedImages, default=None
+        The images, if they are shared.
+
+    Returns
+    -------
+    extracted : Extracted
+        Features and labels.
+    """
+    if not isinstance(model, BaseBackbone):
+        # The stamps are part of the key under which features are cached.
+        features, model = context.memory.cache(_fit_transform)(
+            model, *context.own_data(), stamp_files(context.readable_X)
+        )
+        return Extracted(model, features, context.readable_y)
+    first, *others = _outputs_of_images(model, context, outputs or (model.output,), prepared)
+    arrays, y = [output.array for output in (first, *others)], context.y
+    if first.facts.unreadable:
+        rows = readable_rows(first.facts.unreadable, len(y))
+        arrays, y = [array[rows] for array in arrays], y[rows]
+        _check_left(y, first.facts.unreadable, context)
+    return Extracted(model, arrays[0], y, arrays[1] if others else None, first.facts)
+
+
+def is_cached(model: Any, context: FitContext) -> bool:
+    """Whether all that the scorers measure of a backbone is cached."""
+    if context.store is None:
+        return False
+    model = clone(model)
+    try:
+        identities = [_identity(model, out, context) for out in _outputs_for(model, context)]
+    except Exception:
+        # It fails again, and alone, when the candidate runs.
+        return False
+    finally:
+        model.release()
+    return all(identity and context.store.holds(identity) for identity in identities)
+
+
+def _outputs_for(model, context) -> tuple[str, ...]:
+    is_backbone = isinstance(model, BaseBackbone)
+    return model.outputs_for(context.responses) if is_backbone else ("features",)
+
+
+def _identity(model, output, context) -> dict[str, Any] | None:
+    """Return what an output of a backbone is cached under, None if it is not cached."""
+    identity = None if context.store is None else model.identity(output)
+    return identity and {**identity, "images": context.images_identity}
+
+
+def _check_left(y, unreadable, context) -> None:
+    """Check of the readable rows what was checked of all when the fit began."""
+    resampling = context.resampling
+    try:
+        check_labels(y)
+        # Called only where it raises: what it warns of was said before.
+        if resampling is not None and np.unique(y, return_counts=True)[1].min() < 2:
+            ranking = context.scorers.ranking
+            check_resampling(resampling.n_resamples, resampling.seed, ranking, y)
+    except ValueError as exc:
+        raise BadImageError(
+            f"{bad_images_text(unreadable, len(context.y))} Too few are left: {exc}"
+        ) from exc
 
 
 def _fit_transform(model, X, y, stamps):
@@ -389,243 +186,136 @@ def _fit_transform(model, X, y, stamps):
     return model.fit(X, y).transform(X), model
 
 
-def _image_features(variants, work, prepared, keep):
-    """What variants of a backbone give for all images, from the store if it is there."""
-    identities = [work.identity(variant) for variant in variants]
-    found = [
-        _kept_features(identity, variant, work)
-        for identity, variant in zip(identities, variants, strict=True)
-    ]
-    missing = [i for i, entry in enumerate(found) if entry is None]
-    times = {}
+def _outputs_of_images(model, context, outputs, prepared) -> list[_Output]:
+    """Return outputs of a backbone for all images, from the cache if possible.
+
+    The first of them has the times of the network, if it ran.
+    """
+    identities = {output: _identity(model, output, context) for output in outputs}
+    cached = {output: load_cached(identities[output], model, context) for output in outputs}
+    found = {name: output for name, output in cached.items() if output is not None}
+    missing = tuple(output for output in outputs if output not in found)
     if missing:
-        made, times = _run_network([variants[i] for i in missing], work, prepared, keep)
-        for i, entry in zip(missing, made, strict=True):
-            found[i] = entry
-            if work.store is not None:
+        made = _run_network(model, context, missing, prepared)
+        for output in missing:
+            if context.store is not None:
                 # Of downloaded weights the revision, a part of their identity, is known only now.
-                _keep_features(identities[i] or work.identity(variants[i]), entry, work)
-    for variant, (array, _) in zip(variants, found, strict=True):
-        variant._drop_network()
-        variant.n_features_out_ = array.shape[1]
-    facts = found[0][1]
-    return [array for array, _ in found], ExtractionFacts(
-        n_parameters=facts["n_parameters"],
-        license=facts["license"],
-        unreadable=facts["bad"],
-        **times,
+                identity = identities[output] or _identity(model, output, context)
+                save_cached(identity, made[output], context)
+        found |= made
+        found[outputs[0]] = _with_times(found[outputs[0]], made[missing[0]])
+    model.release()
+    if model.output in found:
+        model.restore(found[model.output].array.shape[1])
+    return [found[output] for output in outputs]
+
+
+def _with_times(output, made) -> _Output:
+    facts = replace(
+        output.facts,
+        images_per_second=made.facts.images_per_second,
+        decode_time=made.facts.decode_time,
+        device_time=made.facts.device_time,
     )
+    return replace(output, facts=facts)
 
 
-def _kept_features(identity, variant, work):
-    """Features and facts from the store, or None."""
+def load_cached(identity, model, context) -> _Output | None:
+    """Return a cached output, or None."""
     if identity is None:
         return None
-    stored = work.store.load(identity, partial(_check_entry, n_images=len(work.images)))
+    check = partial(_check_entry, n_images=len(context.images))
+    stored = context.store.load(identity, check)
     if stored is None:
         return None
-    features, facts = stored
-    places = sorted(map(int, facts["bad"]))
-    bad = _still_bad(places, variant, work) if places else {}
-    if bad is None:
+    array, facts = stored
+    unreadable = _still_unreadable(sorted(map(int, facts["bad"])), model, context)
+    if unreadable is None:
         return None
-    return features, {**{name: facts[name] for name in _FACTS}, "bad": bad}
+    known = {name: facts[name] for name in _FACTS}
+    return _Output(array, ExtractionFacts(**known, unreadable=unreadable))
 
 
-def _still_bad(places, variant, work):
-    """Try images again that could not be read; None as soon as one of them can be.
+def _still_unreadable(places, model, context) -> dict[int, str] | None:
+    """Try unreadable images again; return None as soon as one of them can be read.
 
     What was in the way, such as a limit or a permission, may have gone and left no trace.
     """
-    preparation = Preparation(variant._data_config())
-    bad = {}
+    if not places:
+        return {}
+    preparation = model.preparation()
+    unreadable = {}
     for place in places:
         try:
-            pixels_of(work.images, place, preparation)
+            pixels_of(context.images, place, preparation)
             return None
         except BadImageError as exc:
-            if work.on_bad_image == "raise":
+            if context.on_bad_image == "raise":
                 raise
-            bad[place] = str(exc)
-    return bad
+            unreadable[place] = str(exc)
+    return unreadable
 
 
-def _check_entry(features, facts, n_images):
-    """Check that features and facts of the store are those of so many images."""
-    if features.ndim != 2 or len(features) != n_images:
-        raise ValueError(f"it holds features of shape {features.shape} for {n_images} images")
+def _check_entry(array, facts, n_images) -> None:
+    """Check that an array and facts of the cache are those of so many images."""
+    if array.ndim != 2 or len(array) != n_images:
+        raise ValueError(f"it holds features of shape {array.shape} for {n_images} images")
     for name, kind in {**_FACTS, "bad": dict}.items():
         if not isinstance(facts[name], kind):
             raise TypeError(f"{name} is {facts[name]!r}")
-    bad = np.array([int(place) for place in facts["bad"]], dtype=int)
-    if ((bad < 0) | (bad >= n_images)).any():
-        raise ValueError(f"it has unreadable images at {bad.tolist()} of {n_images}")
-    if not np.isfinite(features if not len(bad) else np.delete(features, bad, axis=0)).all():
+    unreadable = np.array([int(place) for place in facts["bad"]], dtype=int)
+    if ((unreadable < 0) | (unreadable >= n_images)).any():
+        raise ValueError(f"it has unreadable images at {unreadable.tolist()} of {n_images}")
+    readable = np.delete(array, unreadable, axis=0) if len(unreadable) else array
+    if not np.isfinite(readable).all():
         raise ValueError("it holds NaN or infinite features")
 
 
-def _keep_features(identity, entry, work):
-    """Save features of which it is known what made them, and that a later run can use."""
-    features, facts = entry
+def save_cached(identity, output, context) -> None:
+    """Save an output of which it is known what made it, and that a later run can use."""
     if identity is None:
         warnings.warn(
             "the features of a candidate are not kept, as it is not known what made them: its "
             "weights have no revision, or its output for fixed images is random or an error.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=find_stack_level(),
         )
         return
+    facts = {name: getattr(output.facts, name) for name in _FACTS}
+    # The name under which entries have always held unreadable images.
+    facts["bad"] = output.facts.unreadable
     try:
-        _check_entry(features, facts, len(features))
+        _check_entry(output.array, facts, len(output.array))
     except ValueError:
         # NaN: the candidate fails, and may do better the next time.
         return
-    if not work.changed_files():
-        work.store.save(identity, features, facts)
+    if not context.changed_files():
+        context.store.save(identity, output.array, facts)
 
 
-def _run_network(variants, work, prepared, keep):
-    """What variants of a backbone give in one pass, with facts about each, and the times."""
-    images = check_images(work.X) if work.images is None else work.images
-    model = variants[0]
+def _run_network(model, context, outputs, prepared) -> dict[str, _Output]:
+    """Return outputs of a backbone by name, computed in one pass."""
+    images = check_images(context.X) if context.images is None else context.images
     try:
-        if len(variants) > 1:
-            model._gives_both = True
-        network = model.fit(images)._load_network()
-        if prepared is None or prepared.geometry != network.preparation.geometry:
-            prepared = images
-        # Scores can be computed where the features are, if nobody else needs them.
-        on_device = (
-            keep
-            and work.store is None
-            and network.device.type == "cuda"
-            and is_ncti(work.scorers.ranking)
+        extraction = model.extract(
+            images,
+            outputs=outputs,
+            on_bad_image=context.on_bad_image,
+            on_device=context.can_stay_on_device and model.runs_on_cuda(),
+            prepared=prepared,
         )
-        extraction = model._extract(prepared, on_bad_image=work.on_bad_image, keep=on_device)
-        arrays = [extraction.features]
-        if len(variants) > 1:
-            arrays = _split(extraction.features, -network.n_classes)
-        facts = [
-            {
-                "bad": extraction.bad,
-                # Features are what comes before the head.
-                "n_parameters": network.n_parameters
-                - (network.n_head_parameters if variant is model else 0),
-                "license": network.license,
-            }
-            for variant in variants
-        ]
     finally:
         # The next candidate needs the room on the device.
-        network = None
-        model._drop_network()
-        model.__dict__.pop("_gives_both", None)
+        model.release()
     seconds = extraction.decode_time + extraction.device_time
-    times = {
-        "images_per_second": len(images) / seconds,
-        "decode_time": extraction.decode_time,
-        "device_time": extraction.device_time,
-    }
-    return list(zip(arrays, facts, strict=True)), times
-
-
-def _split(rows, place):
-    """Two arrays, or tensors, of the columns before and from a place on."""
-    parts = rows[:, :place], rows[:, place:]
-    if isinstance(rows, np.ndarray):
-        return [np.ascontiguousarray(part) for part in parts]
-    return [part.contiguous() for part in parts]
-
-
-def _kept(bad, n_rows) -> np.ndarray:
-    return np.setdiff1d(np.arange(n_rows), list(bad))
-
-
-def _agreed_bad(results, places, error_score) -> dict[int, str]:
-    """Bad images of all candidates; one that found others was scored on other rows."""
-    agreed = None
-    for i in places:
-        if results[i].failure is not None:
-            continue
-        bad = results[i].facts.unreadable
-        if agreed is None:
-            agreed = bad
-        elif set(bad) != set(agreed):
-            differ = sorted(set(bad) ^ set(agreed))
-            results[i] = _captured(error_score, results[i].name, _raise_unequal, differ)
-    return agreed or {}
-
-
-def _raise_unequal(places):
-    raise ValueError(
-        f"the images at {places[:5]} could be read for some candidates and not for others: "
-        "all must be scored on the same rows. Have these files changed meanwhile?"
+    facts = ExtractionFacts(
+        images_per_second=len(images) / seconds,
+        decode_time=extraction.decode_time,
+        device_time=extraction.device_time,
+        license=extraction.license,
+        unreadable=extraction.unreadable,
     )
-
-
-def _sharing(backend, n_jobs) -> int:
-    if getattr(backend, "supports_sharedmem", False):
-        return _IN_PROCESS
-    if isinstance(backend, LokyBackend | MultiprocessingBackend):
-        # One job stays where it is.
-        return _IN_PROCESS if n_jobs == 1 else _ON_MACHINE
-    return _NOWHERE
-
-
-def _by_geometry(candidates, places, n_jobs, sharing):
-    """Group backbones by the geometry of their images; None where one shares with nobody."""
-    if sharing == _NOWHERE:
-        return [(None, places)]
-    groups: dict[Geometry | None, list[int]] = {}
-    for i in places:
-        groups.setdefault(candidates[i][1]._geometry(), []).append(i)
-    found = [(geometry if len(group) > 1 else None, group) for geometry, group in groups.items()]
-    if n_jobs > 1:
-        # Those that share with nobody can as well run at the same time.
-        alone = [i for geometry, group in found if geometry is None for i in group]
-        found = [item for item in found if item[0] is not None] + [(None, alone)]
-    return found
-
-
-def _spread_over_devices(candidates):
-    """Give the backbones that leave it open a CUDA device each, in turns."""
-    candidates = list(candidates)
-    leave_open = [
-        i
-        for i, (_, model) in enumerate(candidates)
-        if isinstance(model, _BaseBackbone) and str(model.device) in ("auto", "cuda")
-    ]
-    if not leave_open:
-        return candidates
-    torch = import_optional("torch", extra="timm")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count > 1:
-        for turn, i in enumerate(leave_open):
-            name, model = candidates[i]
-            candidates[i] = (name, clone(model).set_params(device=f"cuda:{turn % count}"))
-    return candidates
-
-
-@contextmanager
-def _torch_threads(n_jobs) -> Iterator[None]:
-    """Divide torch's threads among jobs that run in threads of this process."""
-    if n_jobs == 1:
-        yield
-        return
-    torch = import_optional("torch", extra="timm")
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // n_jobs))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _store(memory) -> FeatureStore | None:
-    """Folder of features beside those that joblib keeps for other candidates."""
-    if not hasattr(memory, "location"):
-        raise TypeError(
-            "memory must be a folder or a joblib.Memory for the features of images, which "
-            f"are kept in files of their own; got {memory!r}."
-        )
-    return None if memory.location is None else FeatureStore(Path(memory.location, "features"))
+    return {
+        output: _Output(array, replace(facts, n_parameters=extraction.n_parameters[output]))
+        for output, array in extraction.arrays.items()
+    }

@@ -1,16 +1,11 @@
 """ModelSelector, from a list of candidates to the best one."""
 
-import os
-import sys
-import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
-import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
@@ -18,17 +13,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, check_memory
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._ranking.rank_features import check_baseline, rank_results
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
-from .._scoring.scorers import check_scorers, component_names, holds_rows_out
+from .._scoring.scorers import check_scorers, component_names, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
-from ..backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
-from ..backbones._timm import is_wildcard
-from .features import Work, extract, run_candidates
+from .candidates import named_pairs, named_transformers
+from .context import FitContext, open_memory, with_images
+from .features import extract
+from .jobs import FitTask, run_candidates
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -254,13 +250,6 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.on_bad_image = on_bad_image
         self.verbose = verbose
 
-    # The names of the pairs are known without looking anything up, so theirs are the
-    # parameters that can be reached, as in FeatureUnion.
-    def _named(self) -> dict[str, Any]:
-        if not isinstance(self.models, list | tuple):
-            return {}
-        return {item[0]: item[1] for item in self.models if _is_pair(item)}
-
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of the selector, and with `deep` of the candidates given as pairs.
 
@@ -277,7 +266,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         params = super().get_params(deep=deep)
         if deep:
-            for name, candidate in self._named().items():
+            # The names of the pairs are known without looking anything up, so theirs are the
+            # parameters that can be reached, as in FeatureUnion.
+            for name, candidate in named_pairs(self.models).items():
                 params[name] = candidate
                 if hasattr(candidate, "get_params"):
                     values = candidate.get_params(deep=True)
@@ -299,10 +290,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         if "models" in params:
             self.models = params.pop("models")
-        replaced = {name: params.pop(name) for name in self._named() if name in params}
+        replaced = {name: params.pop(name) for name in named_pairs(self.models) if name in params}
         if replaced:
             self.models = [
-                (item[0], replaced.get(item[0], item[1])) if _is_pair(item) else item
+                (item[0], replaced.get(item[0], item[1])) if is_pair(item) else item
                 for item in self.models
             ]
         return super().set_params(**params)
@@ -339,21 +330,44 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             raise ValueError("ModelSelector requires y to be passed, but the target y is None.")
         y = check_labels(y)
         check_consistent_length(X, y)
-        candidates = self._candidates()
+        candidates = named_transformers(
+            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
+        )
         scorers = check_scorers(self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         check_weights(self.weights, component_names(scorers.ranking))
         baseline = check_baseline(self.baseline, [name for name, _ in candidates])
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
-        memory = _memory(self.memory)
+        context = FitContext(
+            X,
+            y,
+            scorers,
+            resampling,
+            open_memory(self.memory),
+            on_bad_image=self.on_bad_image,
+            error_score=self.error_score,
+            verbose=self.verbose,
+            only_scored=self.final_estimator is None,
+        )
+        context = with_images(context, [model for _, model in candidates])
 
-        work = Work(X, y, candidates, scorers, resampling, memory, self.on_bad_image)
+        callbacks = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
+        with FitTask(callbacks, self).running(X, y):
+            # All tasks are made before the parallel loop, which pickles what it is given.
+            tasks = [
+                FitTask(callbacks.subcontext(task_name=f"score-{name}"), self)
+                for name, _ in candidates
+            ]
+            results, context = run_candidates(candidates, context, tasks, self.n_jobs)
+            self._set_results(results, context, baseline)
+            if self.refit:
+                subcontext = callbacks.subcontext(task_name="refit-best-model")
+                with FitTask(subcontext, self).running(X, y):
+                    self._refit(candidates[self.best_index_][1], context)
+        return self
 
-        context = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        # All contexts are made before the parallel loop, which pickles what it is given.
-        contexts = [context.subcontext(task_name=f"score-{name}") for name, _ in candidates]
-        results, work = run_candidates(self, candidates, work, contexts)
+    def _set_results(self, results, context, baseline):
+        """Rank the results of all candidates, and set the fitted attributes."""
         self.ranking_ = rank_results(
             results,
             normalization=self.normalization,
@@ -362,89 +376,22 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results
-        self.classes_ = np.unique(work.y_kept)
-        self.n_skipped_images_ = len(work.y) - len(work.y_kept)
+        self.classes_ = np.unique(context.readable_y)
+        self.n_skipped_images_ = len(context.unreadable)
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best
         self.best_score_ = float(self.results_["score"][self.best_index_])
-        self.__dict__.pop("best_model_", None)
-        if self.refit:
-            subcontext = context.subcontext(task_name="refit-best-model")
-            subcontext.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            self._refit(candidates[self.best_index_][1], work)
-            subcontext.call_on_fit_task_end(estimator=self, X=X, y=y)
-        context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        return self
+        if hasattr(self, "best_model_"):
+            del self.best_model_
 
-    def _candidates(self) -> list[tuple[str, Any]]:
-        """Return (name, transformer) of every candidate; all names checked, none fitted."""
-        if not self.models:
-            raise ValueError("models is empty: at least 1 candidate is needed.")
-        # (name, transformer, whether somebody chose the name)
-        found: list[tuple[str, Any, bool]] = []
-        from_wildcards: set[str] = set()
-        for item in self.models:
-            if isinstance(item, str) and is_wildcard(item):
-                known = {name for name, _, _ in found}
-                names = [name for name in expand_model_names([item]) if name not in known]
-                from_wildcards.update(names)
-                found += [(name, self._as_transformer(name), True) for name in names]
-            elif isinstance(item, str) and item in from_wildcards:
-                continue
-            elif _is_pair(item):
-                found.append((item[0], self._as_transformer(item[1]), True))
-            else:
-                transformer = self._as_transformer(item)
-                chosen = isinstance(transformer, TimmBackbone)
-                found.append((_default_name(transformer), transformer, chosen))
-
-        # Names that nobody chose are told apart by a number, as make_pipeline does; one that
-        # somebody chose must be unique.
-        total = Counter(name for name, _, chosen in found if not chosen)
-        seen: Counter[str] = Counter()
-        candidates = []
-        for name, transformer, chosen in found:
-            seen[name] += not chosen
-            numbered = not chosen and total[name] > 1
-            candidates.append((f"{name}-{seen[name]}" if numbered else name, transformer))
-        repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
-        if repeated:
-            raise ValueError(
-                f"models has more than one candidate named {repeated}; give each a name of "
-                "its own with a (name, model) pair."
-            )
-        own = self.get_params(deep=False)
-        reserved = [name for name in self._named() if "__" in name or name in own]
-        if reserved:
-            raise ValueError(
-                f"models has the names {reserved}, which contain '__' or are parameters of "
-                "ModelSelector; choose others, so that set_params can tell them apart."
-            )
-        return candidates
-
-    def _as_transformer(self, model):
-        """Turn whatever stands for a candidate into a transformer."""
-        if isinstance(model, str):
-            model = TimmBackbone(model, verbose=max(0, int(self.verbose) - 1))
-        elif _is_torch_module(model):
-            model = TorchBackbone(model)
-        if isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "transform")):
-            raise TypeError(
-                f"models must hold timm names, torch modules, transformers or (name, model) "
-                f"pairs, got {model!r}."
-            )
-        if isinstance(model, TimmBackbone):
-            check_model_name(model.model, model.pretrained)
-        return model
-
-    def _refit(self, candidate, work):
+    def _refit(self, candidate, context):
         """Fit the best candidate on all rows, and on its features the final estimator."""
         if self.final_estimator is None:
-            self.best_model_ = clone(candidate).fit(*work.own_data())
+            self.best_model_ = clone(candidate).fit(*context.own_data())
             return
-        (features,), y, fitted, _ = extract([clone(candidate)], work)
-        final = clone(self.final_estimator).fit(features, y)
-        self.best_model_ = Pipeline([("model", fitted), ("final_estimator", final)])
+        extracted = extract(clone(candidate), context)
+        final = clone(self.final_estimator).fit(extracted.features, extracted.labels)
+        self.best_model_ = Pipeline([("model", extracted.model), ("final_estimator", final)])
 
     def _best(self):
         """Return the fitted best candidate, without the final estimator."""
@@ -591,7 +538,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         tags.target_tags.required = True
         # A candidate that cannot take the input is ranked last, so one that can is enough.
         items = self.models if isinstance(self.models, list | tuple) else []
-        models = [item[1] if _is_pair(item) else item for item in items]
+        models = [item[1] if is_pair(item) else item for item in items]
         inputs = [get_tags(m).input_tags for m in models if hasattr(m, "__sklearn_tags__")]
         tags.input_tags.sparse = any(tag.sparse for tag in inputs)
         tags.input_tags.two_d_array = any(tag.two_d_array for tag in inputs)
@@ -606,10 +553,6 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _is_pair(item) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-
-
 def _held_out(scorer, cv):
     """Return `scorer` so that it measures rows held out by `cv`, as it is for None."""
     if cv is None:
@@ -620,41 +563,3 @@ def _held_out(scorer, cv):
             f"{scorer!r}. Use cv=None."
         )
     return clone(scorer).set_params(cv=cv)
-
-
-def _memory(memory):
-    """Return the joblib.Memory for a folder; one that keeps nothing if the folder is closed."""
-    # scikit-learn takes no path for a folder, only its name.
-    if isinstance(memory, os.PathLike):
-        memory = os.fspath(memory)
-    try:
-        return check_memory(memory)
-    except PermissionError as exc:
-        warnings.warn(
-            f"memory={memory!r} is closed to joblib ({exc}): candidates that are no backbones run "
-            "without it.",
-            UserWarning,
-            stacklevel=4,
-        )
-        nothing = joblib.Memory(None, verbose=0)
-        # Where features of backbones may be read all the same.
-        nothing.location = memory
-        return nothing
-
-
-def _is_torch_module(model) -> bool:
-    # A module can only have been made where torch is imported already.
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(model, torch.nn.Module)
-
-
-def _default_name(transformer) -> str:
-    """Name of a candidate that was given without one."""
-    if isinstance(transformer, TimmBackbone):
-        return transformer.model
-    named = transformer
-    if isinstance(transformer, TorchBackbone):
-        named = transformer.module
-        if isinstance(named, str | os.PathLike):
-            return os.fspath(named)
-    return getattr(named, "__name__", type(named).__name__).lower()

@@ -3,7 +3,8 @@
 Nothing here imports torch, timm or PIL before a backbone is fitted.
 """
 
-from ._timm import TimmBackbone, check_model_name, expand_model_names
+from ._names import check_model_name, expand_model_names
+from ._timm import TimmBackbone
 from ._torch import TorchBackbone
 
 __all__ = [

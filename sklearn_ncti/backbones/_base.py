@@ -8,11 +8,9 @@ its network is made.
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from numbers import Integral
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -26,21 +24,19 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._utils.optional import import_optional
+from .._utils.stacklevel import find_stack_level
 from ._images import check_images
-from ._network import Network, empty_cache, resolve_device, use_bfloat16
-from ._prepared import Geometry, Preparation, PreparedImages, Timed, decode
+from ._preparation import Geometry, Preparation
+from ._prepared import PreparedImages, Timed, decode
 from ._progress import Progress
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import torch
     from numpy.typing import NDArray
 
-# Networks draw their first weights from torch's global generator, which is seeded and put
-# back around it; two builds at once would draw from each other.
-_BUILD_LOCK = Lock()
-
-# Batches that an accelerator is given before the features of the first are waited for.
-_IN_FLIGHT = 2
+    from ._network import Network
 
 
 class NoHeadError(ValueError):
@@ -48,18 +44,44 @@ class NoHeadError(ValueError):
 
 
 class Extraction(NamedTuple):
-    """The features of images, and what it took to make them."""
+    """What one pass over images gives, and what it took.
 
-    features: "np.ndarray | torch.Tensor"
-    bad: dict[int, str]
+    Attributes
+    ----------
+    arrays : dict of str to ndarray or tensor of shape (n_images, width)
+        One contiguous array for each output. Rows of unreadable images are NaN.
+
+    unreadable : dict of int to str
+        Positions of images that cannot be read, and why.
+
+    decode_time, device_time : float
+        Seconds of waiting for images, and of the network.
+
+    n_parameters : dict of str to int
+        Number of the network's parameters that each output needs.
+
+    license : str
+        License of the weights, empty if it is not known.
+    """
+
+    arrays: dict[str, "np.ndarray | torch.Tensor"]
+    unreadable: dict[int, str]
     decode_time: float
     device_time: float
+    n_parameters: dict[str, int]
+    license: str
 
 
-class _BaseBackbone(
+class BaseBackbone(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
 ):
-    """Images to features with a frozen network; see the classes that add the network."""
+    """Images to features with a frozen network.
+
+    Besides the methods of a transformer, a backbone has members for `ModelSelector`, which
+    shares images between candidates and caches what they give: `outputs_for`, `geometry`,
+    `preparation`, `identity`, `runs_on_cuda`, `extract`, `restore` and `release`. A class that
+    derives from this one adds `_build`, `_data_config` and `_weights_identity`.
+    """
 
     _parameter_constraints: ClassVar[dict] = {
         # A torch device would need torch to be named here; `resolve_device` checks it.
@@ -73,53 +95,97 @@ class _BaseBackbone(
         "verbose": ["verbose"],
     }
 
+    # What `transform` gives; a parameter where there is a choice.
+    output: str = "features"
+
+    # What `extract` can give.
+    _outputs: ClassVar[tuple[str, ...]] = ("features",)
+
     # Whether images go in with their channels last in memory. Convolutions are faster so, but
     # a module that uses `Tensor.view` on what comes out of them would fail.
     _channels_last: ClassVar[bool] = False
 
-    @abstractmethod
-    def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
-        """Give a network of one's own and the arguments of timm's `create_transform`.
+    # The loaded network, and one that was built to be identified and has not run for a user.
+    _network: "Network | None" = None
+    _identified: "Network | None" = None
 
-        The network may lie on any device: it is moved to `device` afterwards, which is told
-        here for the sake of those that cannot simply be moved.
+    @abstractmethod
+    def _build(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
+        """Return a new network and the arguments of timm's `create_transform`.
+
+        The network gives the outputs side by side, in that order. It may lie on any device: it
+        is moved to `device` afterwards. Networks that cannot simply be moved use `device` here.
         """
 
     @abstractmethod
     def _data_config(self) -> dict[str, Any] | None:
-        """Give the arguments of `create_transform` without the network, or None if unknown."""
+        """Return the arguments of `create_transform` without the network; None if unknown."""
 
     @abstractmethod
     def _weights_identity(self) -> dict[str, Any] | None:
-        """Say in terms of JSON which weights these are; None where that cannot be known."""
+        """Return in terms of JSON which weights these are; None if that cannot be known."""
 
-    def _geometry(self) -> Geometry | None:
-        """Foretell the geometry of the network, without building it; None if unknown."""
+    def outputs_for(self, responses: Collection[str]) -> tuple[str, ...]:
+        """Return the outputs that scorers with these responses measure.
+
+        Where `output` was set to something else than features, all scorers get that.
+        """
+        if self.output != "features":
+            return (self.output,)
+        wanted = tuple(name for name in self._outputs if name in responses)
+        return wanted or (self.output,)
+
+    def geometry(self) -> Geometry | None:
+        """Return the input geometry of the network without building it; None if unknown."""
         try:
-            return Preparation(self._data_config() or {}).geometry
+            return self.preparation().geometry
         except Exception:
             # What is wrong shows when the network is built, with a better error.
             return None
 
-    def _identity(self) -> dict[str, Any] | None:
-        """Say in terms of JSON what makes the features but the images; None if unknown.
+    def preparation(self) -> Preparation:
+        """Return how images are prepared, without building the network."""
+        return Preparation(self._data_config() or {})
 
-        Of the parameters only those count that change the features.
+    def identity(self, output: str | None = None) -> dict[str, Any] | None:
+        """Return in terms of JSON what determines an output besides the images.
+
+        Only parameters that change the values are part of it.
+
+        Parameters
+        ----------
+        output : str, default=None
+            The output; that of `transform` if None.
+
+        Returns
+        -------
+        identity : dict or None
+            The identity, under which the output is cached; None if it is not known.
         """
         weights = self._weights_identity()
         config = None if weights is None else self._data_config()
         if config is None:
             return None
-        device = resolve_device(self.device)
+        networks = _networks()
+        device = networks.resolve_device(self.device)
         # Exported programs take "auto" in a way of their own.
-        precision = self.precision if use_bfloat16(self.precision, device) else "float32"
-        return {
+        precision = self.precision if networks.use_bfloat16(self.precision, device) else "float32"
+        identity = {
             "weights": weights,
             "preparation": {name: repr(value) for name, value in sorted(config.items())},
             "device": device.type,
             "precision": precision,
             "compile": bool(self.compile),
         }
+        # Without an entry for features: caches from before there were other outputs stay valid.
+        output = output or self.output
+        return identity if output == "features" else {**identity, "output": output}
+
+    def runs_on_cuda(self) -> bool:
+        """Whether the network runs on a CUDA device."""
+        return _networks().resolve_device(self.device).type == "cuda"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -149,9 +215,8 @@ class _BaseBackbone(
         """
         check_images(X)
         # One that was built to be identified has not served yet, and is that of these parameters.
-        self.__dict__.pop("_network", None)
-        network = self._load_network()
-        self.n_features_out_ = network.find_width()
+        self._network = None
+        self.n_features_out_ = sum(self._load_network((self.output,)).widths().values())
         return self
 
     def transform(self, X: Any) -> "NDArray[np.float32]":
@@ -178,31 +243,107 @@ class _BaseBackbone(
             names the image.
         """
         check_is_fitted(self)
-        extraction = self._extract(check_images(X), on_bad_image=self.on_bad_image)
-        if extraction.bad:
+        images = check_images(X)
+        network = self._load_network((self.output,))
+        extraction = self._compute(
+            network, images, {self.output: self.n_features_out_}, on_bad_image=self.on_bad_image
+        )
+        features = extraction.arrays[self.output]
+        if extraction.unreadable:
             warnings.warn(
-                f"{bad_images_text(extraction.bad, len(extraction.features))} Their rows are NaN.",
+                f"{bad_images_text(extraction.unreadable, len(features))} Their rows are NaN.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=find_stack_level(),
             )
-        return extraction.features
+        return features
 
-    def _extract(
+    @_fit_context(prefer_skip_nested_validation=True)
+    def extract(
         self,
-        images: np.ndarray | list | PreparedImages,
+        images: Any,
+        outputs: tuple[str, ...] = ("features",),
         *,
         on_bad_image: str,
-        keep: bool = False,
+        on_device: bool = False,
+        prepared: PreparedImages | None = None,
     ) -> Extraction:
-        """Compute features, as an array or, to `keep` them there, as a tensor on the device.
+        """Compute several outputs in one pass.
+
+        The backbone need not be fitted, and is fitted afterwards if `outputs` holds that of
+        `transform`. The network stays loaded until `release`.
+
+        Parameters
+        ----------
+        images : ndarray or sequence of path or PIL image
+            The images, as for `transform`.
+
+        outputs : tuple of {"features", "probabilities"}, default=("features",)
+            What to compute.
+
+        on_bad_image : {"raise", "skip"}
+            How to handle unreadable images; see the parameter of this name.
+
+        on_device : bool, default=False
+            Whether to return tensors on the device of the network instead of arrays.
+
+        prepared : PreparedImages, default=None
+            The same images, prepared for several networks. Ignored if the network has another
+            input geometry.
+
+        Returns
+        -------
+        extraction : Extraction
+            One array for each output, and what it took.
+
+        Raises
+        ------
+        NoHeadError
+            If probabilities are asked of a network without a classification head.
+        """
+        images = check_images(images)
+        if not outputs or set(outputs) - set(self._outputs):
+            raise ValueError(f"outputs must be some of {self._outputs}, got {outputs!r}.")
+        network = self._load_network(tuple(name for name in self._outputs if name in outputs))
+        widths = network.widths()
+        if self.output in widths:
+            self.n_features_out_ = widths[self.output]
+        if prepared is not None and prepared.geometry == network.preparation.geometry:
+            images = prepared
+        return self._compute(
+            network, images, widths, on_bad_image=on_bad_image, on_device=on_device
+        )
+
+    def restore(self, n_features_out: int) -> Self:
+        """Become fitted with a known number of features, without loading the network."""
+        self.n_features_out_ = n_features_out
+        return self
+
+    def release(self) -> None:
+        """Let go of the network and of the memory that it holds on its device."""
+        networks = [self._network, self._identified]
+        self._network = self._identified = None
+        devices = {network.device for network in networks if network is not None}
+        del networks
+        for device in devices:
+            _networks().empty_cache(device)
+
+    def _compute(
+        self,
+        network: "Network",
+        images: np.ndarray | list | PreparedImages,
+        widths: dict[str, int],
+        *,
+        on_bad_image: str,
+        on_device: bool = False,
+    ) -> Extraction:
+        """Run a network over images, and give each output an array of its width.
 
         `images` are what `check_images` returned, decoded on the way and then forgotten, or
-        images that are prepared for several networks. The row of a bad image is NaN.
+        images that are prepared for several networks.
         """
-        network = self._load_network()
-        bad: dict[int, str] = {}
+        unreadable: dict[int, str] = {}
         if isinstance(images, PreparedImages):
-            bad = images.bad
+            unreadable = images.unreadable
             source = images.batches(self.batch_size)
         else:
             source = decode(
@@ -210,8 +351,11 @@ class _BaseBackbone(
                 network.preparation,
                 self.batch_size,
                 num_workers=self.num_workers,
-                bad=bad if on_bad_image == "skip" else None,
+                unreadable=unreadable if on_bad_image == "skip" else None,
             )
+        # Its file needs torch to be read.
+        from ._gather import gather
+
         name = getattr(self, "model", type(self).__name__)
         begin = time.perf_counter()
         # Closed by name: an error of the network would else leave the threads at work.
@@ -219,75 +363,68 @@ class _BaseBackbone(
             closing(Timed(source)) as batches,
             Progress(len(images), name, self.verbose) as progress,
         ):
-            rows = self._rows(network, batches, progress)
-            features = _gather(rows, len(images), self.n_features_out_, network, keep)
+            rows = self._rows(network, batches, sum(widths.values()), progress)
+            arrays = gather(rows, len(images), widths, network, on_device)
         seconds = time.perf_counter() - begin
-        if bad:
-            features[list(bad)] = np.nan
-        return Extraction(features, dict(bad), batches.seconds, seconds - batches.seconds)
+        if unreadable:
+            for array in arrays.values():
+                array[list(unreadable)] = np.nan
+        return Extraction(
+            arrays,
+            dict(unreadable),
+            batches.seconds,
+            seconds - batches.seconds,
+            {output: network.parameters_for(output) for output in widths},
+            network.license,
+        )
 
     def _rows(
-        self, network: Network, batches: Iterator[np.ndarray], progress: Progress
+        self, network: "Network", batches: Iterator[np.ndarray], width: int, progress: Progress
     ) -> Iterator["torch.Tensor"]:
-        """Yield the features of each batch, on the device."""
+        """Yield the rows of each batch, on the device."""
         for batch in batches:
             rows = network.features(batch)
-            if rows.shape[1] != self.n_features_out_:
+            if rows.shape[1] != width:
                 raise ValueError(
                     f"the network gives {rows.shape[1]} features, but gave "
-                    f"{self.n_features_out_} when this {type(self).__name__} was fitted. "
+                    f"{width} when this {type(self).__name__} was fitted. "
                     "Fit it again after a change of its parameters."
                 )
             yield rows
             progress.advance(len(batch))
 
-    def _load_network(self) -> Network:
-        """Give the network, which is built where it is not there: a pickle leaves it behind."""
-        network = self.__dict__.get("_network")
-        if network is None:
-            network = self.__dict__.pop("_identified", None) or self._build_network()
+    def _load_network(self, outputs: tuple[str, ...]) -> "Network":
+        """Return the network, built if there is none for these outputs: pickles have none."""
+        network = self._network
+        if network is None or network.outputs != outputs:
+            network, self._identified = self._identified or self._build_network(outputs), None
             if self.compile:
                 network.compile()
             self._network = network
         return network
 
-    def _new_module(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _new_module(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         """Do what `_build` does, with weights that only `random_state` decides."""
-        torch = import_optional("torch", extra="timm")
-        with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would also seed the generators of accelerators.
-            torch.default_generator.manual_seed(int(self.random_state))
-            return self._build(device)
+        with _networks().seeded(self.random_state):
+            return self._build(device, outputs)
 
-    def _build_network(self) -> Network:
-        torch = import_optional("torch", extra="timm")
-        device = resolve_device(self.device)
-        module, config = self._new_module(device)
+    def _build_network(self, outputs: tuple[str, ...]) -> "Network":
+        networks = _networks()
+        device = networks.resolve_device(self.device)
+        module, config = self._new_module(device, outputs)
         preparation = Preparation(config)
         # A graph that was exported says itself which types it computes in.
-        exported = isinstance(module, torch.fx.GraphModule)
-        try:
-            module.eval()
-        except NotImplementedError:
-            # The module of an exported program has no modes to switch.
-            if not exported:
-                raise
-        return Network(
-            module.requires_grad_(False).to(device),
+        keeps_types = networks.is_exported(module) and self.precision == "auto"
+        return networks.Network(
+            networks.frozen(module).to(device),
             preparation,
             device,
-            bfloat16=use_bfloat16(self.precision, device)
-            and not (exported and self.precision == "auto"),
+            bfloat16=networks.use_bfloat16(self.precision, device) and not keeps_types,
             channels_last=self._channels_last,
+            outputs=outputs,
         )
-
-    def _drop_network(self) -> None:
-        """Let go of the network and of the memory that it holds on its device."""
-        networks = [self.__dict__.pop(name, None) for name in ("_network", "_identified")]
-        devices = {network.device for network in networks if network is not None}
-        del networks
-        for device in devices:
-            empty_cache(device)
 
     @property
     def _n_features_out(self) -> int:
@@ -312,54 +449,18 @@ class _BaseBackbone(
         return tags
 
 
-def bad_images_text(bad: dict[int, str], total: int) -> str:
+def bad_images_text(unreadable: Mapping[int, str], total: int) -> str:
     """Say how many images cannot be read, and name the first."""
-    first = [bad[index] for index in sorted(bad)[:3]]
-    return f"{len(bad)} of {total} images cannot be read: {' '.join(first)}" + (
-        " ..." if len(bad) > 3 else ""
+    first = [unreadable[index] for index in sorted(unreadable)[:3]]
+    return f"{len(unreadable)} of {total} images cannot be read: {' '.join(first)}" + (
+        " ..." if len(unreadable) > 3 else ""
     )
 
 
-def _gather(
-    parts: Iterator["torch.Tensor"], n_images: int, width: int, network: Network, keep: bool
-) -> "np.ndarray | torch.Tensor":
-    """Put the features of all batches together, as an array or a tensor on the device."""
-    torch = import_optional("torch", extra="timm")
-    on_cuda = network.device.type == "cuda"
-    if keep:
-        features = torch.empty((n_images, width), device=network.device)
-    else:
-        features = np.empty((n_images, width), dtype=np.float32)
-    # Work on an accelerator is only ordered here, and done later: the next batch is made
-    # ready meanwhile. Waiting for an earlier one keeps what is in flight small.
-    waiting: deque = deque()
-    stop = 0
+def _networks() -> "ModuleType":
+    """Import the module of networks; an error names the extra to install."""
+    import_optional("torch", extra="timm")
+    # Its file needs torch to be read.
+    from . import _network
 
-    def finish() -> None:
-        place, rows, event = waiting.popleft()
-        if event is not None:
-            event.synchronize()
-        if not keep:
-            features[place] = rows.numpy()
-
-    for rows in parts:
-        start, stop = stop, stop + len(rows)
-        if keep:
-            features[start:stop] = rows
-        else:
-            rows = rows.to("cpu", non_blocking=on_cuda)
-        waiting.append((slice(start, stop), rows, _recorded_event(network) if on_cuda else None))
-        if len(waiting) > _IN_FLIGHT or not on_cuda:
-            finish()
-    while waiting:
-        finish()
-    return features
-
-
-def _recorded_event(network: Network) -> Any:
-    """Give an event that comes when all that was ordered so far is done."""
-    torch = import_optional("torch", extra="timm")
-    with torch.cuda.device(network.device):
-        event = torch.cuda.Event()
-        event.record()
-    return event
+    return _network

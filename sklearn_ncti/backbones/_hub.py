@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, Queue
 from threading import Lock, Thread
-from typing import Any
+from typing import IO, Any, cast
 
 from .._utils.optional import import_optional
 from . import _download
@@ -110,7 +110,7 @@ def download_from_address(url: str, file: str | os.PathLike) -> None:
 @contextmanager
 def from_cache() -> Iterator[None]:
     """Keep the hub's client from asking for anything: what is needed is in its cache."""
-    constants = import_optional("huggingface_hub.constants", extra="timm")
+    constants: Any = import_optional("huggingface_hub.constants", extra="timm")
     with _LOCK:
         before = constants.HF_HUB_OFFLINE
         # What the environment variable of that name sets. Through the environment it would
@@ -134,8 +134,9 @@ def _run(request: dict[str, Any], what: str, at_most: float) -> str:
     )
     events: Queue[str] = Queue()
     try:
-        process.stdin.write(json.dumps({"path": list(map(str, sys.path)), **request}) + "\n")
-        process.stdin.flush()
+        stdin = cast(IO[str], process.stdin)
+        stdin.write(json.dumps({"path": list(map(str, sys.path)), **request}) + "\n")
+        stdin.flush()
         Thread(target=_read, args=(process, events), daemon=True).start()
         return _follow(events, what, limit)
     finally:
@@ -143,8 +144,8 @@ def _run(request: dict[str, Any], what: str, at_most: float) -> str:
 
 
 def _read(process: subprocess.Popen, events: Queue[str]) -> None:
-    with process.stdout:
-        for line in process.stdout:
+    with cast(IO[str], process.stdout) as stdout:
+        for line in stdout:
             events.put(line)
     events.put('["failed", "the process that downloads has ended"]')
 
@@ -181,4 +182,4 @@ def _end(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    process.stdin.close()
+    cast(IO[str], process.stdin).close()

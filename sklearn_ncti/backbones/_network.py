@@ -1,18 +1,17 @@
-"""A network on its device, from pixels to rows of features."""
+"""A network on its device, from pixels to rows of features; imported with torch."""
 
 import warnings
-from contextlib import nullcontext
-from threading import local
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Lock, local
+from typing import Any
 
 import numpy as np
+import torch
 
 from .._linalg.threads import one_torch_thread
-from .._utils.optional import import_optional
-from ._prepared import Preparation
-
-if TYPE_CHECKING:
-    import torch
+from .._utils.stacklevel import find_stack_level
+from ._preparation import Preparation
 
 # The largest result of a layer on the CPU, for all images that go through it at once. The C
 # library does not keep memory of 32 MiB and more, nor as much as two or three results of 25 MiB
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 # 1.8 times as long (benchmarks/cpu_batches.py). Smaller parts than need be are slow as well:
 # threads wait for each other more often.
 _CPU_BYTES = 20 * 2**20
+
+# Networks draw their first weights from torch's global generator, which is seeded and put
+# back around it; two builds at once would draw from each other.
+_BUILD_LOCK = Lock()
 
 # Of an exported graph, which has no layers to look at, the pixels that go through it at once.
 _CPU_PIXELS = 8 * 224 * 224
@@ -44,29 +47,34 @@ class Network:
 
     channels_last : bool
         Whether images go in with their channels last in memory.
+
+    outputs : tuple of str, default=("features",)
+        What a row holds, side by side.
     """
 
     def __init__(
         self,
-        module: "torch.nn.Module",
+        module: torch.nn.Module,
         preparation: Preparation,
-        device: "torch.device",
+        device: torch.device,
         *,
         bfloat16: bool,
         channels_last: bool,
+        outputs: tuple[str, ...] = ("features",),
     ) -> None:
-        torch = import_optional("torch", extra="timm")
         self.module = module
         self.preparation = preparation
         self.device = device
         self.bfloat16 = bfloat16
         self.channels_last = channels_last
+        self.outputs = outputs
         self.n_parameters = sum(weight.numel() for weight in module.parameters())
         # Of a network with a head, see `WithHead`.
         self.n_classes = getattr(module, "n_classes", 0)
         self.n_head_parameters = getattr(module, "n_head_parameters", 0)
         config = getattr(module, "pretrained_cfg", None)
         self.license = str((config or {}).get("license") or "")
+        self._widths: dict[str, int] | None = None
         # The most images at once for which there was memory, once there was too little.
         self.limit: int | None = None
         # The most images at once for which the CPU is fast, once that is known.
@@ -79,7 +87,6 @@ class Network:
 
     def compile(self) -> None:
         """Let torch compile the module; if it cannot, warn and leave the module as it is."""
-        torch = import_optional("torch", extra="timm")
         plain = self.module
         blank = self.preparation.blank(2)
         # What fails here is no fault of the compiler.
@@ -94,10 +101,10 @@ class Network:
                 f"torch cannot compile this network here ({type(exc).__name__}: "
                 f"{str(exc).strip().partition(chr(10))[0]}); it runs uncompiled.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=find_stack_level(),
             )
 
-    def features(self, pixels: np.ndarray) -> "torch.Tensor":
+    def features(self, pixels: np.ndarray) -> torch.Tensor:
         """Compute the features of some images.
 
         Where memory runs out, the images go through the network in halves, quarters and so
@@ -118,7 +125,6 @@ class Network:
         MemoryError
             If a single image is too much.
         """
-        torch = import_optional("torch", extra="timm")
         step, first = 1, 0
         while True:
             try:
@@ -147,9 +153,22 @@ class Network:
                 f"through the network {step} at a time from here on. batch_size={step} saves "
                 "the attempt.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=find_stack_level(),
             )
         return rows
+
+    def widths(self) -> dict[str, int]:
+        """Return the number of columns of each output, found by running a blank image."""
+        if self._widths is None:
+            width = self.find_width()
+            both = len(self.outputs) > 1
+            n_features = width - self.n_classes if both else width
+            self._widths = dict(zip(self.outputs, (n_features, self.n_classes), strict=False))
+        return self._widths
+
+    def parameters_for(self, output: str) -> int:
+        """Return the number of parameters that an output needs: features do without the head."""
+        return self.n_parameters - (self.n_head_parameters if output == "features" else 0)
 
     def find_width(self) -> int:
         """Run a blank image, and give the number of its features.
@@ -181,13 +200,12 @@ class Network:
         """Say in how large parts these images go through the network."""
         return min(len(pixels), self.limit or len(pixels), self._cpu_part or len(pixels))
 
-    def _find_cpu_part(self, pixels: np.ndarray) -> "torch.Tensor":
+    def _find_cpu_part(self, pixels: np.ndarray) -> torch.Tensor:
         """Find the most images for which no layer gives too large a result; run one image.
 
         By sizes, not by times: the same images go through the network together in every run,
         and features are the same to the last bit.
         """
-        torch = import_optional("torch", extra="timm")
         sizes = [1]
 
         def note(layer: Any, inputs: Any, output: Any) -> None:
@@ -195,7 +213,7 @@ class Network:
                 sizes.append(output.nbytes)
 
         # The nodes of an exported graph are no layers.
-        exported = isinstance(self.module, torch.fx.GraphModule)
+        exported = is_exported(self.module)
         layers = [] if exported else self.module.modules()
         hooks = [layer.register_forward_hook(note) for layer in layers]
         try:
@@ -210,9 +228,8 @@ class Network:
             self._cpu_part = max(1, _CPU_BYTES // max(sizes))
         return rows
 
-    def _to_device(self, pixels: np.ndarray) -> "torch.Tensor":
+    def _to_device(self, pixels: np.ndarray) -> torch.Tensor:
         """Give the pixels on the device."""
-        torch = import_optional("torch", extra="timm")
         if not pixels.flags.writeable:
             # torch has no tensors that cannot be written to, and warns of them.
             pixels = pixels.copy()
@@ -222,13 +239,12 @@ class Network:
             batch = batch.pin_memory()
         return batch.to(self.device, non_blocking=True)
 
-    def _scaled(self, part: "torch.Tensor") -> "torch.Tensor":
+    def _scaled(self, part: torch.Tensor) -> torch.Tensor:
         """Give pixels as (n, channels, height, width), scaled as timm does, to the last bit.
 
         On the CPU they are overwritten by the next ones of the same thread: memory that comes
         and goes with every part is mapped anew each time, as that of large layers is.
         """
-        torch = import_optional("torch", extra="timm")
         images = None if self.device.type != "cpu" else getattr(self._scratch, "images", None)
         if images is None or images.shape[1:] != part.shape[1:] or len(images) < len(part):
             images = torch.empty(part.shape, dtype=torch.float32, device=self.device)
@@ -243,8 +259,7 @@ class Network:
         images = images.permute(0, 3, 1, 2)
         return images if self.channels_last else images.contiguous()
 
-    def _run(self, part: "torch.Tensor") -> "torch.Tensor":
-        torch = import_optional("torch", extra="timm")
+    def _run(self, part: torch.Tensor) -> torch.Tensor:
         autocast = (
             torch.autocast(self.device.type, dtype=torch.bfloat16)
             if self.bfloat16
@@ -258,9 +273,33 @@ class Network:
             return features.clone() if owner == images.untyped_storage().data_ptr() else features
 
 
-def resolve_device(device: Any) -> "torch.device":
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's generator for a block that builds a network, and put it back afterwards."""
+    with _BUILD_LOCK, torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would also seed the generators of accelerators.
+        torch.default_generator.manual_seed(int(seed))
+        yield
+
+
+def is_exported(module: torch.nn.Module) -> bool:
+    """Whether a module is the graph of an exported program."""
+    return isinstance(module, torch.fx.GraphModule)
+
+
+def frozen(module: torch.nn.Module) -> torch.nn.Module:
+    """Return the module in evaluation mode, with weights that need no gradient."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        # The module of an exported program has no modes to switch.
+        if not is_exported(module):
+            raise
+    return module.requires_grad_(False)
+
+
+def resolve_device(device: Any) -> torch.device:
     """Find the torch device that `device` asks for, and that it can be used."""
-    torch = import_optional("torch", extra="timm")
     if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -285,26 +324,23 @@ def resolve_device(device: Any) -> "torch.device":
     return found
 
 
-def use_bfloat16(precision: str, device: "torch.device") -> bool:
+def use_bfloat16(precision: str, device: torch.device) -> bool:
     """Say whether the network runs under autocast to bfloat16."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type != "cuda":
         return False
     # Older GPUs imitate bfloat16, slower than they compute in float32.
-    torch = import_optional("torch", extra="timm")
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def empty_cache(device: "torch.device") -> None:
+def empty_cache(device: torch.device) -> None:
     """Give back what torch holds of a device's memory without using it."""
     if device.type in ("cuda", "mps"):
-        torch = import_optional("torch", extra="timm")
         getattr(torch, device.type).empty_cache()
 
 
 def _is_out_of_memory(exc: Exception) -> bool:
-    torch = import_optional("torch", extra="timm")
     if isinstance(exc, torch.OutOfMemoryError):
         return True
     # Only CUDA has a class of its own for it.
@@ -314,9 +350,8 @@ def _is_out_of_memory(exc: Exception) -> bool:
     )
 
 
-def check_features(output: Any, n_images: int) -> "torch.Tensor":
+def check_features(output: Any, n_images: int) -> torch.Tensor:
     """Return the output of a network as a matrix, or say why it is none."""
-    torch = import_optional("torch", extra="timm")
     if not isinstance(output, torch.Tensor):
         raise TypeError(
             f"the network returns a {type(output).__name__}, not one tensor. Wrap it in a "

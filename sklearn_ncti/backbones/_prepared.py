@@ -1,10 +1,4 @@
-"""Images to pixels of one size, once for all networks of one geometry.
-
-What a network does to an image before it runs has two parts. The first, from the file to
-8-bit pixels of a fixed size, takes nearly all of the time and is the same for most networks.
-The second, scaling by mean and standard deviation, is arithmetic that any device does in
-passing. Here is the first; `_network` does the second.
-"""
+"""Images decoded to pixels once, and shared by all networks of one input geometry."""
 
 import math
 import mmap
@@ -12,140 +6,29 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._utils.optional import import_optional
-from ._images import BadImageError, check_n_pixels, name_image, read_image
+from ._images import BadImageError
+from ._preparation import Preparation, pixels_of
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_MODES = {1: "L", 3: "RGB"}
+    pass
 
 # Images that are decoded ahead of the network while they are kept for others.
 _CHUNK = 64
-
-
-class Geometry(NamedTuple):
-    """What the pixels of a network depend on: networks of one geometry share them."""
-
-    shape: tuple[int, int, int]
-    dtype: str
-    config: tuple
-
-
-class Preparation:
-    """How one network wants its images, in two parts.
-
-    Parameters
-    ----------
-    config : dict
-        The arguments of timm's ``create_transform``.
-
-    Attributes
-    ----------
-    geometry : Geometry
-        What the first part, `pixels`, depends on.
-
-    mode : {"RGB", "L"}
-        The colour mode that it takes.
-
-    scaling : tuple of (tuple of float, tuple of float) or None
-        The second part: mean and standard deviation of each channel, for values from 0 to 1.
-        None where timm's transform cannot be taken apart; the pixels are then whole tensors.
-    """
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        data = import_optional("timm.data", extra="timm")
-        transforms = import_optional("torchvision.transforms", extra="timm")
-        channels, height, width = config["input_size"]
-        if channels not in _MODES:
-            raise ValueError(
-                f"the network takes images of {channels} channels; "
-                "only 1 (grey) and 3 (RGB) can be prepared. Wrap it in one that does."
-            )
-        self.mode = _MODES[channels]
-        self._crop_mode = config.get("crop_mode") or "center"
-        crop_pct = config.get("crop_pct") or data.DEFAULT_CROP_PCT
-        # What timm resizes an image to before it crops it: its own size for "squash".
-        self._scaled = (math.floor(width / crop_pct), math.floor(height / crop_pct))
-        # Always timm's own transform: what it makes of a configuration is never guessed.
-        transform = data.create_transform(**config, is_training=False)
-        steps = list(getattr(transform, "transforms", ()))
-        known = {name: value for name, value in config.items() if name not in ("mean", "std")}
-        if (
-            len(steps) > 2
-            and isinstance(steps[-2], transforms.ToTensor)
-            and isinstance(steps[-1], transforms.Normalize)
-        ):
-            self.scaling = (_floats(steps[-1].mean), _floats(steps[-1].std))
-            self._transform: Callable = transforms.Compose(steps[:-2])
-            if config.get("crop_mode") == "border":
-                # The colour of the border.
-                known["mean"] = config["mean"]
-        else:
-            self.scaling = None
-            self._transform = transform
-            known = dict(config)
-        self.geometry = Geometry(
-            (int(height), int(width), int(channels)),
-            "float32" if self.scaling is None else "uint8",
-            tuple((name, _frozen(known[name])) for name in sorted(known)),
-        )
-
-    def pixels(self, image: "Image") -> np.ndarray:
-        """Bring an image to the size of the network.
-
-        Parameters
-        ----------
-        image : PIL.Image.Image
-            An image of the mode `mode`.
-
-        Returns
-        -------
-        pixels : ndarray of shape (height, width, channels)
-            uint8, or float32 and scaled already where `scaling` is None.
-
-        Raises
-        ------
-        ValueError
-            If the image is so narrow that it would be resized to more pixels than the bound.
-        """
-        check_n_pixels(*self._resized(*image.size))
-        made = self._transform(image)
-        if self.scaling is None:
-            return made.permute(1, 2, 0).numpy()
-        pixels = np.asarray(made)
-        return pixels[..., None] if pixels.ndim == 2 else pixels
-
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Give the size of the largest image that the resizing of an image makes.
-
-        By "center", the default, the image keeps its proportions and covers what is cropped
-        from it. Pillow resizes all rows to the new width before it changes their number.
-        """
-        new_width, new_height = self._scaled
-        if self._crop_mode not in ("squash", "border"):
-            scale = max(new_width / width, new_height / height)
-            new_width, new_height = round(scale * width), round(scale * height)
-        return new_width, max(new_height, height)
-
-    def blank(self, n_images: int) -> np.ndarray:
-        """Give the pixels of black images."""
-        return np.zeros((n_images, *self.geometry.shape), dtype=self.geometry.dtype)
 
 
 class PreparedImages:
     """Images as pixels of one geometry, each decoded when it is first needed and then kept.
 
     Several networks, one after the other or in threads of their own, walk over the same
-    images. Whoever comes first to a part decodes it; threads decode the next part meanwhile.
+    images. The first that needs a part decodes it; threads decode the next part meanwhile.
 
     Parameters
     ----------
@@ -170,7 +53,7 @@ class PreparedImages:
     geometry : Geometry
         Of all pixels.
 
-    bad : dict of int to str
+    unreadable : dict of int to str
         Places of the images that could not be read so far, and why. Their pixels are 0.
     """
 
@@ -184,7 +67,7 @@ class PreparedImages:
         budget: int,
     ) -> None:
         self.geometry = preparation.geometry
-        self.bad: dict[int, str] = {}
+        self.unreadable: dict[int, str] = {}
         self._n_images = len(images)
         self._budget = budget
         # What decodes, once it is known where to.
@@ -194,10 +77,10 @@ class PreparedImages:
             preparation,
             _CHUNK,
             num_workers=num_workers,
-            bad=self.bad if on_bad_image == "skip" else None,
+            unreadable=self.unreadable if on_bad_image == "skip" else None,
         )
-        self._pixels: np.ndarray | None = None
-        self._source: Iterator[np.ndarray] | None = None
+        self._pixels: Any = None
+        self._source: Generator[np.ndarray, None, None] | None = None
         self._done = 0
         self._error: Exception | None = None
         self._lock = Lock()
@@ -210,7 +93,7 @@ class PreparedImages:
         """Bytes of all pixels."""
         return len(self) * math.prod(self.geometry.shape) * np.dtype(self.geometry.dtype).itemsize
 
-    def batches(self, size: int) -> Iterator[np.ndarray]:
+    def batches(self, size: int) -> Generator[np.ndarray, None, None]:
         """Yield the pixels in parts of `size` rows, which must not be written to."""
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
@@ -286,9 +169,9 @@ def decode(
     size: int,
     *,
     num_workers: int | None,
-    bad: dict[int, str] | None,
+    unreadable: dict[int, str] | None,
     out: np.ndarray | None = None,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield the pixels of images in batches; threads make the next during the current one.
 
     Parameters
@@ -305,7 +188,7 @@ def decode(
     num_workers : int or None
         Threads; None for one for each CPU, at most 8; 0 to work in the calling thread.
 
-    bad : dict of int to str or None
+    unreadable : dict of int to str or None
         Gets the place of each image that cannot be read, and the reason; its pixels are 0.
         None to raise instead.
 
@@ -320,7 +203,7 @@ def decode(
     Raises
     ------
     BadImageError
-        If an image cannot be read, the first of them, and `bad` is None.
+        If an image cannot be read, the first of them, and `unreadable` is None.
     """
     geometry = preparation.geometry
 
@@ -328,15 +211,15 @@ def decode(
         try:
             row[...] = pixels_of(images, index, preparation)
         except BadImageError as exc:
-            if bad is None:
+            if unreadable is None:
                 raise
             row[...] = 0
             return str(exc)
         return ""
 
     def note(start: int, outcomes: list[str]) -> None:
-        if bad is not None:
-            bad.update({start + i: reason for i, reason in enumerate(outcomes) if reason})
+        if unreadable is not None:
+            unreadable.update({start + i: reason for i, reason in enumerate(outcomes) if reason})
 
     def room(start: int) -> np.ndarray:
         stop = min(start + size, len(images))
@@ -370,24 +253,10 @@ def decode(
         pool.shutdown(cancel_futures=True)
 
 
-def pixels_of(images: np.ndarray | list, index: int, preparation: Preparation) -> np.ndarray:
-    """Read one image and bring it to its size; an error names it."""
-    image = read_image(images, index, preparation.mode)
-    try:
-        return preparation.pixels(image)
-    except MemoryError:
-        raise
-    except Exception as exc:
-        raise BadImageError(
-            f"X[{index}]: {name_image(images[index])}, of size {image.size}, cannot be brought "
-            f"to {preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
-        ) from exc
-
-
 class Timed:
     """An iterator that adds up the seconds that its items took to come."""
 
-    def __init__(self, items: Iterator) -> None:
+    def __init__(self, items: Generator) -> None:
         self._items = items
         self.seconds = 0.0
 
@@ -404,11 +273,3 @@ class Timed:
     def close(self) -> None:
         """Close what is iterated over: its threads would else stay at work."""
         self._items.close()
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def _floats(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

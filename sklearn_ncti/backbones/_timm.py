@@ -1,37 +1,32 @@
-"""Images to features or probabilities of a timm model; names of models."""
+"""Images to features or probabilities of a timm model."""
 
-import difflib
 import json
 import math
-import os
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlparse
 
 from sklearn.utils._param_validation import StrOptions
 
 from .._utils.optional import import_optional
-from ._base import NoHeadError, _BaseBackbone
+from ._base import BaseBackbone, NoHeadError
 from ._hub import download_from_address, download_from_hub, from_cache, time_limit
-from ._prepared import Geometry
-from ._store import check_download, identify_files
+from ._identity import check_download, identify_files
+from ._names import WEIGHT_SUFFIXES, check_model_name, is_of_hub, is_registered, local_folder
+from ._preparation import Geometry
 
 if TYPE_CHECKING:
     import torch
-
-# What timm takes for a file of weights in a local folder.
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pth.tar")
 
 # Seconds to wait for the configuration of a model on the hub while candidates are grouped by the
 # geometry of their images. One that takes longer is not grouped: it is waited for when it runs.
 _GEOMETRY_SECONDS = 5
 
 
-class TimmBackbone(_BaseBackbone):
+class TimmBackbone(BaseBackbone):
     """Images to the pooled features of a model of timm, or to the probabilities of its classes.
 
     The network is frozen, and its classifier left out unless it is asked for. Every image is
@@ -122,13 +117,12 @@ class TimmBackbone(_BaseBackbone):
         "model": [str],
         "pretrained": ["boolean"],
         "output": [StrOptions({"features", "probabilities"})],
-        **_BaseBackbone._parameter_constraints,
+        **BaseBackbone._parameter_constraints,
     }
 
     _channels_last: ClassVar[bool] = True
 
-    # Set where both outputs are wanted, features first, from one pass.
-    _gives_both: bool = False
+    _outputs: ClassVar[tuple[str, ...]] = ("features", "probabilities")
 
     def __init__(
         self,
@@ -157,28 +151,34 @@ class TimmBackbone(_BaseBackbone):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _new_module(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _new_module(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         check_model_name(self.model, self.pretrained)
-        if self.output != "features" or self._gives_both:
+        if "probabilities" in outputs:
             self._check_head()
         # Here, and not where networks are built, which is done one at a time.
         self._fetch()
-        return super()._new_module(device)
+        return super()._new_module(device, outputs)
 
-    def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _build(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         timm = import_optional("timm", extra="timm")
-        if self.output == "features" and not self._gives_both:
+        # A head is loaded only if probabilities are asked for.
+        if "probabilities" not in outputs:
             module = self._load(num_classes=0)
             return module, timm.data.resolve_model_data_config(module)
-        module = self._load_with_head()
+        both = "features" in outputs
+        module = self._load_with_head(both)
         config = timm.data.resolve_model_data_config(module)
         # Its file needs torch to be read.
         from ._head import WithHead
 
-        return WithHead(module, gives_features=self._gives_both), config
+        return WithHead(module, gives_features=both), config
 
-    def _load_with_head(self) -> "torch.nn.Module":
-        """Give the network that also gives the features, and its head."""
+    def _load_with_head(self, both: bool) -> "torch.nn.Module":
+        """Return the network with its head; with `both`, one that gives features as well."""
         if not self.pretrained:
             headless = self._load(num_classes=0)
             module = self._load()
@@ -193,7 +193,7 @@ class TimmBackbone(_BaseBackbone):
                 raise self._no_head(f"without it the weights load, with it not: {reason}") from exc
         if not getattr(module, "num_classes", 0):
             raise self._no_head("its num_classes is 0.")
-        if self._gives_both and not hasattr(module, "forward_head"):
+        if both and not hasattr(module, "forward_head"):
             raise self._no_head("it has no forward_head, as models of timm have.")
         if not self.pretrained:
             # Random weights of one seed are others where there is a head to be drawn as well.
@@ -202,7 +202,7 @@ class TimmBackbone(_BaseBackbone):
 
     def _check_head(self) -> None:
         """Check of the head what needs no download to be known."""
-        config = self._pretrained_config() if _is_registered(self.model) else None
+        config = self._pretrained_config() if is_registered(self.model) else None
         if (config or {}).get("num_classes") == 0:
             raise self._no_head("it was trained without one.")
 
@@ -243,7 +243,7 @@ class TimmBackbone(_BaseBackbone):
         if not self._is_fetched():
             return
         try:
-            if _is_of_hub(self.model):
+            if is_of_hub(self.model):
                 self._hub_config_file()
             if not self.pretrained:
                 return
@@ -257,7 +257,7 @@ class TimmBackbone(_BaseBackbone):
 
     def _is_fetched(self) -> bool:
         """Say whether what timm loads is downloaded beforehand; else timm does it by itself."""
-        downloads = _is_of_hub(self.model) or (self.pretrained and _is_registered(self.model))
+        downloads = is_of_hub(self.model) or (self.pretrained and is_registered(self.model))
         return downloads and find_spec("huggingface_hub") is not None and time_limit() > 0
 
     def _source(self) -> tuple[str, list[str]]:
@@ -268,7 +268,7 @@ class TimmBackbone(_BaseBackbone):
         """
         config = self._pretrained_config() or {}
         name = config.get("hf_hub_id")
-        if _is_of_hub(self.model):
+        if is_of_hub(self.model):
             name = self.model.partition(":")[2]
         elif config.get("file") or config.get("state_dict"):
             return "", []
@@ -278,17 +278,18 @@ class TimmBackbone(_BaseBackbone):
 
     def _from_cache(self) -> AbstractContextManager[None]:
         """Give a context in which timm asks nobody for what was fetched from the hub."""
-        if self._is_fetched() and (_is_of_hub(self.model) or self._source()[1]):
+        if self._is_fetched() and (is_of_hub(self.model) or self._source()[1]):
             return from_cache()
         return nullcontext()
 
-    def _geometry(self) -> Geometry | None:
+    def geometry(self) -> Geometry | None:
+        """Return the input geometry of the network without building it; None if unknown."""
         try:
-            if _is_of_hub(self.model) and self._is_fetched():
+            if is_of_hub(self.model) and self._is_fetched():
                 self._hub_config_file(at_most=_GEOMETRY_SECONDS)
         except Exception:
             return None
-        return super()._geometry()
+        return super().geometry()
 
     def _data_config(self) -> dict[str, Any] | None:
         data = import_optional("timm.data", extra="timm")
@@ -299,8 +300,8 @@ class TimmBackbone(_BaseBackbone):
         """Give what timm knows about the weights, without the network that they are for."""
         models = import_optional("timm.models", extra="timm")
         if self.model.startswith("local-dir:"):
-            file = _local_folder(self.model) / "config.json"
-        elif _is_of_hub(self.model):
+            file = local_folder(self.model) / "config.json"
+        elif is_of_hub(self.model):
             file = self._hub_config_file()
         else:
             config = models.get_pretrained_cfg(self.model)
@@ -319,24 +320,17 @@ class TimmBackbone(_BaseBackbone):
         if found is None:
             download_from_hub(repository, ["config.json"], at_most=at_most)
             found = _in_hub_cache(repository, ["config.json"])
-        return found
-
-    def _identity(self) -> dict[str, Any] | None:
-        identity = super()._identity()
-        if identity is None or self.output == "features":
-            # Without an entry: what was kept when there were features only is still found.
-            return identity
-        return {**identity, "output": self.output}
+        return cast(Path, found)
 
     def _weights_identity(self) -> dict[str, Any] | None:
         timm = import_optional("timm", extra="timm")
         identity: dict[str, Any] = {"timm": timm.__version__}
         if self.model.startswith("local-dir:"):
-            folder = _local_folder(self.model)
-            suffixes = _WEIGHT_SUFFIXES if self.pretrained else ()
+            folder = local_folder(self.model)
+            suffixes = WEIGHT_SUFFIXES if self.pretrained else ()
             files = [path for path in folder.iterdir() if path.name.endswith(suffixes)]
             identity["files"] = identify_files([folder / "config.json", *sorted(files)])
-        elif self.pretrained or _is_of_hub(self.model):
+        elif self.pretrained or is_of_hub(self.model):
             source = self._hub_source()
             if source is None:
                 return None
@@ -350,7 +344,7 @@ class TimmBackbone(_BaseBackbone):
 
     def _hub_source(self) -> list[str] | None:
         """Name and revision of downloaded weights; None where they are not there."""
-        if _is_of_hub(self.model):
+        if is_of_hub(self.model):
             # The weights come from the same revision as the configuration.
             name, files = self.model.partition(":")[2], ["config.json"]
         else:
@@ -393,14 +387,6 @@ class TimmBackbone(_BaseBackbone):
             )
 
 
-def _is_of_hub(name: str) -> bool:
-    return name.startswith(("hf-hub:", "hf_hub:"))
-
-
-def _is_registered(name: str) -> bool:
-    return not (_is_of_hub(name) or name.startswith("local-dir:"))
-
-
 def _hub_files(own: str | None) -> list[str]:
     """List the files in which timm looks for weights on the hub, in its order.
 
@@ -411,10 +397,6 @@ def _hub_files(own: str | None) -> list[str]:
     if own in ("pytorch_model.bin", "open_clip_pytorch_model.bin"):
         return [own.replace("pytorch_model.bin", "model.safetensors"), own]
     return [f"{own[:-4]}.safetensors", own] if own.endswith(".bin") else [own]
-
-
-def _local_folder(name: str) -> Path:
-    return Path(name.removeprefix("local-dir:"))
 
 
 def _fetch_address(url: str) -> None:
@@ -438,202 +420,3 @@ def _in_hub_cache(name: str, files: Sequence[str]) -> Path | None:
         if isinstance(found, str):
             return Path(found)
     return None
-
-
-def check_model_name(name: str, pretrained: bool = True) -> None:
-    """Check that timm knows a model, before anything is downloaded.
-
-    Parameters
-    ----------
-    name : str
-        One of timm's names with or without a tag, ``"hf-hub:owner/name"`` or
-        ``"local-dir:folder"``. What lies on the hub is not looked up.
-
-    pretrained : bool, default=True
-        Whether weights are needed.
-
-    Raises
-    ------
-    TypeError
-        If `name` is no string.
-    ValueError
-        If there is no such model, or no weights for it; the message gives the closest names.
-
-    Examples
-    --------
-    >>> from sklearn_ncti.backbones import check_model_name
-    >>> check_model_name("resnet50.a1_in1k")
-    >>> check_model_name("resnet51")
-    Traceback (most recent call last):
-        ...
-    ValueError: unknown model 'resnet51': timm has no architecture of that name. ...
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a model must be a string; got {name!r}.")
-    source, colon, rest = name.partition(":")
-    if colon and source == "local-dir":
-        _check_local_folder(name, Path(rest), pretrained)
-    elif colon and source in ("hf-hub", "hf_hub"):
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[^@\s]+)?", rest):
-            raise ValueError(
-                f"model name {name!r} is not of the form 'hf-hub:owner/name' "
-                "(a revision may follow as '@revision')."
-            )
-    elif any(character in name for character in ":/\\"):
-        raise ValueError(
-            f"model name {name!r} is none of timm's names. Write 'hf-hub:owner/name' for a "
-            "model on the Hugging Face hub, or 'local-dir:folder' for a local folder."
-        )
-    elif is_wildcard(name):
-        raise ValueError(
-            f"{name!r} is a wildcard, and one model is asked for. Give it to ModelSelector, "
-            "or expand it with expand_model_names."
-        )
-    else:
-        _check_registered(name, pretrained)
-
-
-def expand_model_names(patterns: Sequence[str], pretrained: bool = True) -> list[str]:
-    """Expand wildcards to the names of timm's models.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Names of models, checked by `check_model_name`, and wildcards of timm's names
-        (``*``, ``?`` and ``[...]``).
-
-    pretrained : bool, default=True
-        Whether wildcards stand for the models with pre-trained weights only, each name with
-        the tag of its weights.
-
-    Returns
-    -------
-    names : list of str
-        The names in the order of `patterns`, those of one wildcard in timm's order. A name
-        that comes from a wildcard and from elsewhere stands at its first place only.
-
-    Raises
-    ------
-    TypeError
-        If `patterns` is one string or an item is no string.
-    ValueError
-        If there are no names, a name is unknown or written out twice, or a wildcard matches
-        nothing.
-
-    Examples
-    --------
-    >>> from sklearn_ncti.backbones import expand_model_names
-    >>> expand_model_names(["resnet18.a1_in1k", "test_resnet*"])
-    ['resnet18.a1_in1k', 'test_resnet.r160_in1k']
-    """
-    if isinstance(patterns, str) or not isinstance(patterns, Sequence):
-        raise TypeError(f"the names of models must be a list of strings; got {patterns!r}.")
-    if not patterns:
-        raise ValueError("no name of a model was given: at least one is needed.")
-    timm = import_optional("timm", extra="timm")
-    names: list[str] = []
-    written = set()
-    for pattern in patterns:
-        if isinstance(pattern, str) and is_wildcard(pattern):
-            # Without weights timm lists bare architectures, which no tag would match.
-            found = timm.list_models(
-                pattern, pretrained=pretrained, include_tags=pretrained or "." in pattern
-            )
-            if not found:
-                what = "model with pre-trained weights" if pretrained else "model"
-                raise ValueError(
-                    f"no {what} of timm matches {pattern!r}."
-                    + _closest(re.sub(r"[*?\[\]]", "", pattern), timm.list_models())
-                )
-            names.extend(found)
-        else:
-            check_model_name(pattern, pretrained)
-            if pattern in written:
-                raise ValueError(f"the model {pattern!r} is given twice: leave one out.")
-            written.add(pattern)
-            names.append(pattern)
-    return list(dict.fromkeys(names))
-
-
-def is_wildcard(name: str) -> bool:
-    """Say whether a name stands for several of timm's; those of folders never do."""
-    return ":" not in name and any(character in name for character in "*?[")
-
-
-def _closest(word: str, known: Sequence[str]) -> str:
-    """Say which of the known names are close to `word`, if any are."""
-    close = difflib.get_close_matches(word, known, n=5, cutoff=0.5)
-    return f" The closest names: {', '.join(close)}." if close else ""
-
-
-def _check_registered(name: str, pretrained: bool) -> None:
-    """Check a name of timm's own registry."""
-    timm = import_optional("timm", extra="timm")
-    models = import_optional("timm.models", extra="timm")
-    architecture, _, tag = name.partition(".")
-    renamed = models.get_deprecated_models()
-    if architecture in renamed:
-        now = renamed[architecture]
-        raise ValueError(
-            f"{name!r} is an old name of timm's. "
-            + (f"Use {now!r}." if now else "The model was removed, with nothing in its place.")
-        )
-    if not timm.is_model(architecture):
-        raise ValueError(
-            f"unknown model {name!r}: timm has no architecture of that name."
-            + _closest(architecture, timm.list_models())
-        )
-    if timm.is_model_pretrained(name) or not (pretrained or tag):
-        return
-    # All names of the architecture, and those of them that have weights; the name itself
-    # counts as a pattern for both.
-    tagged = timm.list_models(architecture, include_tags=True)
-    with_weights = timm.list_models(architecture, pretrained=True)
-    if tag and name not in tagged:
-        known = with_weights if pretrained else tagged
-        known = [other for other in known if other != architecture]
-        raise ValueError(
-            f"unknown model {name!r}: timm knows {architecture!r}, but not the tag {tag!r}. "
-            + (f"Its names: {', '.join(known)}." if known else "It has no tags.")
-        )
-    if pretrained:
-        others = [other for other in with_weights if other != name]
-        raise ValueError(
-            f"timm has no pre-trained weights for {name!r}. "
-            + (f"It has some for: {', '.join(others)}. Or use" if others else "Use")
-            + " pretrained=False for random weights."
-        )
-
-
-def _check_local_folder(name: str, folder: Path, pretrained: bool) -> None:
-    """Check that a folder holds what timm loads from it."""
-    timm = import_optional("timm", extra="timm")
-    if not name.partition(":")[2] or not folder.is_dir():
-        raise ValueError(
-            f"model {name!r}: there is no folder {os.fspath(folder)!r}. "
-            "Relative paths are looked up from the current folder."
-        )
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ValueError(
-            f"model {name!r}: the folder {os.fspath(folder)!r} holds no config.json, which "
-            "tells timm the architecture (timm.models.save_for_hf writes one)."
-        )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        architecture = config["architecture"]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ValueError(
-            f"model {name!r}: {os.fspath(file)!r} is not a configuration that timm reads: it "
-            f"must be JSON with the key 'architecture' ({type(exc).__name__}: {exc})."
-        ) from exc
-    if not timm.is_model(str(architecture)):
-        raise ValueError(
-            f"model {name!r}: the architecture {architecture!r} of {os.fspath(file)!r} is "
-            "unknown to timm." + _closest(str(architecture), timm.list_models())
-        )
-    if pretrained and not any(path.name.endswith(_WEIGHT_SUFFIXES) for path in folder.iterdir()):
-        raise ValueError(
-            f"model {name!r}: the folder {os.fspath(folder)!r} holds no weights, such as "
-            "model.safetensors. Add them, or use pretrained=False for random weights."
-        )

@@ -1,26 +1,22 @@
 """Images to the features of any torch module."""
 
-import copy
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._utils.optional import import_optional
-from ._base import _BaseBackbone
-from ._store import identify_files, identify_network
+from ._base import BaseBackbone
+from ._identity import identify_files
 
 if TYPE_CHECKING:
     import torch
 
 
-class TorchBackbone(_BaseBackbone):
+class TorchBackbone(BaseBackbone):
     """Images to the features of a torch module.
 
     The module returns features of shape (n, width), or (n, width, 1, 1); what it was trained
@@ -136,7 +132,7 @@ class TorchBackbone(_BaseBackbone):
         ],
         "crop_pct": [Interval(Real, 0, 1, closed="right")],
         "crop_mode": [StrOptions({"center", "squash", "border"})],
-        **_BaseBackbone._parameter_constraints,
+        **BaseBackbone._parameter_constraints,
     }
 
     def __init__(
@@ -174,10 +170,15 @@ class TorchBackbone(_BaseBackbone):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _build(self, device: "torch.device") -> tuple["torch.nn.Module", dict[str, Any]]:
+    def _build(
+        self, device: "torch.device", outputs: tuple[str, ...]
+    ) -> tuple["torch.nn.Module", dict[str, Any]]:
         # The configuration first: it is checked at once, and a large file is not read in vain.
         config = self._data_config()
-        return self._own_module(device), config
+        # Its file needs torch to be read.
+        from ._modules import own_module
+
+        return own_module(self.module, device), config
 
     def _weights_identity(self) -> dict[str, Any] | None:
         module = self.module
@@ -185,12 +186,15 @@ class TorchBackbone(_BaseBackbone):
             path = Path(module)
             return {"program": identify_files([path])[path.name]} if path.is_file() else None
         # Only what it computes tells what it is: its code may do more than its layers print.
-        network = self._identified = self._build_network()
+        network = self._identified = self._build_network((self.output,))
+        # Its file needs torch to be read.
+        from ._network_identity import identify_network
+
         identity = identify_network(network)
         if identity is None:
             # What has run may have changed a network of that kind.
             del network
-            self._drop_network()
+            self.release()
         return identity
 
     def _data_config(self) -> dict[str, Any]:
@@ -229,69 +233,3 @@ class TorchBackbone(_BaseBackbone):
             "crop_pct": float(self.crop_pct),
             "crop_mode": self.crop_mode,
         }
-
-    def _own_module(self, device: "torch.device") -> "torch.nn.Module":
-        """Give a module that shares nothing with what the user holds."""
-        torch = import_optional("torch", extra="timm")
-        module = self.module
-        if isinstance(module, str | os.PathLike):
-            return _module_of_program(_load_program(os.fspath(module)), device)
-        if isinstance(module, torch.export.ExportedProgram):
-            return _module_of_program(copy.deepcopy(module), device)
-        if isinstance(module, torch.nn.Module):
-            try:
-                return copy.deepcopy(module)
-            except Exception as exc:
-                raise ValueError(
-                    f"module: the {type(module).__name__} cannot be copied, and the one given "
-                    f"is never changed ({type(exc).__name__}: {exc}). Give a factory instead: "
-                    "a function without arguments that returns a new module."
-                ) from exc
-        if not callable(module):
-            raise TypeError(
-                "module must be a torch.nn.Module, a callable that returns one, the path of a "
-                f".pt2 file or a torch.export.ExportedProgram; got {module!r}."
-            )
-        made = module()
-        if not isinstance(made, torch.nn.Module):
-            raise TypeError(
-                "module must return a torch.nn.Module when called without arguments; "
-                f"{module!r} returned a {type(made).__name__}."
-            )
-        return made
-
-
-def _load_program(path: str) -> "torch.export.ExportedProgram":
-    torch = import_optional("torch", extra="timm")
-    if not path.endswith(".pt2"):
-        raise ValueError(
-            f"module={path!r} is not the path of a .pt2 file. Names of timm's models go to "
-            "TimmBackbone; of other files make a module yourself, or save the module with "
-            "torch.export.save."
-        )
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"module={path!r}: there is no such file. "
-            "Relative paths are looked up from the current folder."
-        )
-    try:
-        return torch.export.load(path)
-    except Exception as exc:
-        raise ValueError(
-            f"module={path!r} cannot be read as an exported program ({type(exc).__name__}: "
-            f"{exc}). Write it with torch.export.save, with a release of torch no newer than "
-            f"this one ({torch.__version__})."
-        ) from exc
-
-
-def _module_of_program(
-    program: "torch.export.ExportedProgram", device: "torch.device"
-) -> "torch.nn.Module":
-    """Make a module of a program, for a device that need not be the one of its export."""
-    if device.type != "cpu":
-        # The graph itself may name devices, which moving the module would leave as they are.
-        # Early releases of torch lack the pass; the other programs run with them all the same.
-        with suppress(ImportError):
-            passes = import_module("torch.export.passes")
-            program = passes.move_to_device_pass(program, device)
-    return program.module()

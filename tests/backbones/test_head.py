@@ -19,7 +19,6 @@ timm = pytest.importorskip("timm")
 from PIL import Image  # noqa: E402
 
 from sklearn_ncti import TimmBackbone, TorchBackbone  # noqa: E402
-from sklearn_ncti._selection import features as _extraction  # noqa: E402
 from sklearn_ncti.backbones import _network  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")
@@ -169,7 +168,9 @@ def test_memory_that_runs_out_halves_probabilities_too(data, folders, monkeypatc
 def test_identities_of_outputs_differ(folders):
     features = TimmBackbone(folders[0], device="cpu")
     probabilities = clone(features).set_params(output="probabilities")
-    assert probabilities._identity() == {**features._identity(), "output": "probabilities"}
+    assert probabilities.identity() == {**features.identity(), "output": "probabilities"}
+    assert features.identity("probabilities") == probabilities.identity()
+    assert probabilities.identity("features") == features.identity()
 
 
 # --- networks without a head
@@ -286,15 +287,16 @@ def test_a_ranking_by_probabilities(data, folders, headless, scorer, output, tmp
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Images that went through each network, in `_extract`."""
+    """Images that went through each network, in `extract`."""
     seen = []
-    real = TimmBackbone._extract
+    real = TimmBackbone.extract
 
     def counting(self, images, **kwargs):
+        extraction = real(self, images, **kwargs)
         seen.append((self.model[-2:], len(images)))
-        return real(self, images, **kwargs)
+        return extraction
 
-    monkeypatch.setattr(TimmBackbone, "_extract", counting)
+    monkeypatch.setattr(TimmBackbone, "extract", counting)
     return seen
 
 
@@ -352,14 +354,14 @@ def test_only_what_is_missing_is_extracted(data, folders, tmp_path, kept, monkey
     options = {"refit": False, "memory": str(tmp_path)}
     ModelSelector(models, scorer=one, **options).fit(images, y)
     widths = []
-    real = TimmBackbone._extract
+    real = TimmBackbone.extract
 
     def watching(self, images, **kwargs):
         extraction = real(self, images, **kwargs)
-        widths.append(extraction.features.shape[1])
+        widths.extend(array.shape[1] for array in extraction.arrays.values())
         return extraction
 
-    monkeypatch.setattr(TimmBackbone, "_extract", watching)
+    monkeypatch.setattr(TimmBackbone, "extract", watching)
     results = ModelSelector(models, scorer=both, **options).fit(images, y).results_
     assert widths == [5 if kept == "features" else 96] * 3
     for name in ("seli", "leep"):
@@ -375,30 +377,58 @@ def test_one_pass_gives_what_each_output_gives(data, name):
         for output in ("features", "probabilities")
     )
     both = untrained(name)
-    both._gives_both = True
-    rows = both.fit(images).transform(images)
-    np.testing.assert_allclose(rows, np.hstack([features, probabilities]), **FLOAT32_ROUNDING)
-    network = both._network
+    outputs = ("features", "probabilities")
+    extraction = both.extract(images, outputs, on_bad_image="raise")
+    assert extraction.arrays.keys() == set(outputs)
+    np.testing.assert_allclose(extraction.arrays["features"], features, **FLOAT32_ROUNDING)
+    np.testing.assert_allclose(
+        extraction.arrays["probabilities"], probabilities, **FLOAT32_ROUNDING
+    )
     alone = timm.create_model(name, num_classes=0)
     n_parameters = sum(weight.numel() for weight in alone.parameters())
-    assert network.n_parameters - network.n_head_parameters == n_parameters
-    assert network.n_classes == probabilities.shape[1]
+    assert extraction.n_parameters["features"] == n_parameters
+    whole = timm.create_model(name)
+    n_parameters = sum(weight.numel() for weight in whole.parameters())
+    assert extraction.n_parameters["probabilities"] == n_parameters
+    assert both.n_features_out_ == features.shape[1]
+    # What served both is not what `transform` needs.
+    np.testing.assert_allclose(both.transform(images), features, **FLOAT32_ROUNDING)
 
 
 def test_tensors_are_split_as_arrays_are(data):
     images, _ = data
+    outputs = ("features", "probabilities")
     both = untrained()
-    both._gives_both = True
-    both.fit(images)
-    kinds = {}
-    for keep in (False, True):
-        rows = both._extract(images, on_bad_image="raise", keep=keep).features
-        features, probabilities = _extraction._split(rows, -both._network.n_classes)
-        expected = both.transform(images)
-        np.testing.assert_allclose(features, expected[:, :96], **FLOAT32_ROUNDING)
-        np.testing.assert_allclose(probabilities, expected[:, 96:], **FLOAT32_ROUNDING)
-        kinds[keep] = type(features)
-    assert kinds == {False: np.ndarray, True: torch.Tensor}
+    arrays = both.extract(images, outputs, on_bad_image="raise").arrays
+    tensors = both.extract(images, outputs, on_bad_image="raise", on_device=True).arrays
+    for output in outputs:
+        assert isinstance(arrays[output], np.ndarray)
+        assert arrays[output].flags.c_contiguous
+        assert isinstance(tensors[output], torch.Tensor)
+        assert tensors[output].is_contiguous()
+        np.testing.assert_allclose(tensors[output], arrays[output], **FLOAT32_ROUNDING)
+
+
+def test_outputs_that_a_backbone_does_not_give(data):
+    images, _ = data
+    module = TorchBackbone(torch.nn.Flatten, input_size=(3, 8, 8), device="cpu")
+    for backbone, outputs in ((module, ("probabilities",)), (untrained(), ("x",)), (module, ())):
+        with pytest.raises(ValueError, match="outputs must be some of"):
+            backbone.extract(images, outputs, on_bad_image="raise")
+
+
+@pytest.mark.parametrize(
+    ("output", "responses", "expected"),
+    [
+        ("features", {"features"}, ("features",)),
+        ("features", {"probabilities"}, ("probabilities",)),
+        ("features", {"features", "probabilities"}, ("features", "probabilities")),
+        ("probabilities", {"features", "probabilities"}, ("probabilities",)),
+    ],
+)
+def test_outputs_that_scorers_need(output, responses, expected):
+    assert untrained(output=output).outputs_for(responses) == expected
+    assert TorchBackbone(torch.nn.Flatten).outputs_for(responses) == ("features",)
 
 
 def test_beside_the_one_that_ranks_a_missing_head_is_a_missing_value(

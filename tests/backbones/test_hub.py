@@ -219,9 +219,9 @@ def test_silent_hub_is_one_failed_row(server, pixels, monkeypatch):
 
 def test_geometry_is_not_waited_for(server, monkeypatch):
     monkeypatch.setattr(_timm, "_GEOMETRY_SECONDS", 60)
-    assert backbone("hf-hub:own/good")._geometry().shape == (32, 32, 3)
+    assert backbone("hf-hub:own/good").geometry().shape == (32, 32, 3)
     monkeypatch.setattr(_timm, "_GEOMETRY_SECONDS", 0.1)
-    assert backbone("hf-hub:own/silent")._geometry() is None
+    assert backbone("hf-hub:own/silent").geometry() is None
 
 
 @pytest.mark.parametrize("name", ["hf-hub:own/good", "test_resnet.r160_in1k"])

@@ -126,12 +126,11 @@ def test_pixels_that_cannot_be_written_to(pixels):
 
 def test_features_stay_on_the_device_when_asked_to(pixels):
     backbone = backbone_of(Hungry(most=1000), batch_size=16).fit(pixels)
-    kept = backbone._extract(pixels, on_bad_image="raise", keep=True)
-    assert isinstance(kept.features, torch.Tensor)
-    assert kept.features.dtype == torch.float32
-    np.testing.assert_allclose(
-        kept.features.numpy(), backbone.transform(pixels), **FLOAT32_ROUNDING
-    )
+    kept = backbone.extract(pixels, on_bad_image="raise", on_device=True)
+    features = kept.arrays["features"]
+    assert isinstance(features, torch.Tensor)
+    assert features.dtype == torch.float32
+    np.testing.assert_allclose(features.numpy(), backbone.transform(pixels), **FLOAT32_ROUNDING)
     assert kept.decode_time > 0
     assert kept.device_time > 0
 
@@ -159,7 +158,7 @@ def test_rows_in_flight_are_in_order_on_cuda(pixels):
     expected = backbone_of(module, precision="float32").fit_transform(pixels)
     backbone = backbone_of(module, device="cuda", batch_size=4, precision="float32").fit(pixels)
     np.testing.assert_allclose(backbone.transform(pixels), expected, atol=1e-3)
-    kept = backbone._extract(pixels, on_bad_image="raise", keep=True).features
+    kept = backbone.extract(pixels, on_bad_image="raise", on_device=True).arrays["features"]
     assert kept.device.type == "cuda"
     np.testing.assert_allclose(kept.cpu().numpy(), backbone.transform(pixels), **FLOAT32_ROUNDING)
 

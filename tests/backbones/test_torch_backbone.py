@@ -150,9 +150,7 @@ def test_module_of_a_program(module, program, pixels):
 
 
 def test_programs_say_their_own_precision(program, module, pixels, monkeypatch):
-    from sklearn_ncti.backbones import _base
-
-    monkeypatch.setattr(_base, "use_bfloat16", lambda precision, device: precision != "float32")
+    monkeypatch.setattr(_network, "use_bfloat16", lambda precision, device: precision != "float32")
     assert backbone_of(module).fit(pixels)._network.bfloat16
     assert not backbone_of(program).fit(pixels)._network.bfloat16
     assert backbone_of(program, precision="bfloat16").fit(pixels)._network.bfloat16
@@ -160,10 +158,10 @@ def test_programs_say_their_own_precision(program, module, pixels, monkeypatch):
 
 def test_program_moves_to_another_device(program):
     # The meta device computes nothing, but refuses whatever was left behind.
-    from sklearn_ncti.backbones._torch import _module_of_program
+    from sklearn_ncti.backbones._modules import module_of_program
 
     # It shares its weights with the program, which other tests need.
-    moved = _module_of_program(copy.deepcopy(program), torch.device("meta")).to("meta")
+    moved = module_of_program(copy.deepcopy(program), torch.device("meta")).to("meta")
     assert moved(torch.zeros(4, *SIZE, device="meta")).shape == (4, 6)
 
 

@@ -1,198 +1,51 @@
-"""ModelSelector at work: images read once, runs that go on, faults, several workers."""
+"""Features of one candidate: from the cache, from a network, with faults."""
 
 import json
 import os
 import signal
 import sys
 import time
-import warnings
 from functools import partial
 
 import joblib
 import numpy as np
 import pytest
 from helpers import OF_FLOAT32, running
-from sklearn import config_context
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone, TorchBackbone, rank_features
+from sklearn_ncti import TimmBackbone, TorchBackbone, rank_features
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
+from image_pool import (  # noqa: E402
+    COLUMNS,
+    SCORER,
+    Poisoned,
+    assert_same,
+    candidates,
+    select,
+    spoil,
+    write_model,
+)
+
 from sklearn_ncti._scoring.scorers import Scorers  # noqa: E402
-from sklearn_ncti._selection import features as _extraction  # noqa: E402
-from sklearn_ncti.backbones import _images, _network, _prepared  # noqa: E402
+from sklearn_ncti._selection import jobs as _jobs  # noqa: E402
+from sklearn_ncti._selection.context import FitContext, with_images  # noqa: E402
+from sklearn_ncti._selection.features import is_cached  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")
 
-SCORER = NCTIScorer(n_components=4)
-COLUMNS = ("score", "seli", "ncc", "vc")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Paths of small photographs of three classes, and their labels."""
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 3
-    paths = []
-    for i, label in enumerate(y):
-        small = rng.integers(0, 100 + 70 * label, size=(5, 5, 3)).astype(np.uint8)
-        paths.append(str(folder / f"{i:02}.jpg"))
-        Image.fromarray(small).resize((40, 36)).save(paths[-1])
-    return paths, y
-
-
-@pytest.fixture
-def copied(data, tmp_path):
-    """The same, to be spoiled."""
-    paths, y = data
-    folder = tmp_path / "copied"
-    folder.mkdir()
-    copies = []
-    for path in paths:
-        copies.append(str(folder / os.path.basename(path)))
-        with open(path, "rb") as source, open(copies[-1], "wb") as target:
-            target.write(source.read())
-    return copies, y
-
-
-def write_model(folder, seed, size=32, mean=0.5, **more):
-    """Write the weights of a tiny network as timm reads them; return its name."""
-    folder.mkdir()
-    with torch.random.fork_rng():
-        # Not the seed of a backbone, whose weights would look as if they had not been loaded.
-        torch.manual_seed(100 + seed)
-        model = timm.create_model("test_resnet", num_classes=0)
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    config = {"input_size": [3, size, size], "mean": [mean] * 3, "std": [0.5] * 3}
-    config |= {"interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0, **more}
-    (folder / "config.json").write_text(
-        json.dumps({"architecture": "test_resnet", "num_classes": 0, "pretrained_cfg": config})
-    )
-    return f"local-dir:{folder}"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Five networks of one geometry and of different means."""
-    folder = tmp_path_factory.mktemp("models")
-    return [write_model(folder / f"m{i}", i, mean=0.1 * i) for i in range(5)]
-
-
-def candidates(models, **parameters):
-    return [
-        (os.path.basename(name), TimmBackbone(name, device="cpu", **parameters)) for name in models
-    ]
-
-
-def select(models, **parameters):
-    parameters = {"scorer": SCORER, "refit": False, **parameters}
-    return ModelSelector(models, **parameters)
-
-
-def assert_same(results, expected):
-    """Whether two rankings are alike but for what separate extractions may differ by."""
-    assert results["model"].tolist() == expected["model"].tolist()
-    assert results["error"].tolist() == expected["error"].tolist()
-    for name in COLUMNS:
-        np.testing.assert_allclose(results[name], expected[name], **OF_FLOAT32, err_msg=name)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data, models):
-    return select(candidates(models)).fit(*data).results_
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """The images that are opened, in order."""
-    seen = []
-    real = _images._open
-
-    def counting(file, name):
-        seen.append(os.fspath(name))
-        return real(file, name)
-
-    monkeypatch.setattr(_images, "_open", counting)
-    return seen
-
-
-@pytest.fixture
-def extracted(monkeypatch):
-    """The models that extract features, in order."""
-    seen = []
-    real = TimmBackbone._extract
-
-    def counting(self, *args, **kwargs):
-        seen.append(os.path.basename(self.model))
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(TimmBackbone, "_extract", counting)
-    return seen
-
 
 # --- prepare once
-
-
-@pytest.mark.parametrize("working_memory", [1024, 0])
-@pytest.mark.parametrize("n_jobs", [None, 3])
-def test_candidates_of_one_geometry_open_each_image_once(
-    data, models, undisturbed, opened, n_jobs, working_memory
-):
-    with config_context(working_memory=working_memory):
-        selector = select(candidates(models), n_jobs=n_jobs).fit(*data)
-    assert sorted(opened) == sorted(data[0])
-    assert_same(selector.results_, undisturbed)
 
 
 def test_sharing_changes_no_feature(data, models, undisturbed):
     paths, y = data
     features = {name: b.fit_transform(paths) for name, b in candidates(models)}
     assert_same(undisturbed, rank_features(features, y, scorer=SCORER).results)
-
-
-def test_one_geometry_is_kept_at_a_time_and_the_order_stays(
-    data, models, tmp_path, opened, monkeypatch
-):
-    large = [write_model(tmp_path / f"large{i}", i, size=48) for i in range(2)]
-    alone = write_model(tmp_path / "alone", 7, size=20)
-    mixed = [models[0], large[0], alone, models[1], large[1]]
-    alive, most = [], []
-    prepare, close = _prepared.PreparedImages.complete, _prepared.PreparedImages.close
-    start = _prepared.PreparedImages._allocate
-
-    def allocating(self):
-        alive.append(self.geometry)
-        most.append(len(alive))
-        return start(self)
-
-    def closing(self):
-        alive.remove(self.geometry)
-        close(self)
-
-    monkeypatch.setattr(_prepared.PreparedImages, "_allocate", allocating)
-    monkeypatch.setattr(_prepared.PreparedImages, "close", closing)
-    selector = select(candidates(mixed)).fit(*data)
-    assert prepare is _prepared.PreparedImages.complete
-    assert selector.results_["model"].tolist() == ["m0", "large0", "alone", "m1", "large1"]
-    assert most == [1, 1]
-    assert alive == []
-    # Two geometries that are shared, and one that is not.
-    assert sorted(opened) == sorted(3 * data[0])
-
-
-def test_worker_processes_of_this_machine_share_images(data, models, undisturbed, opened):
-    with joblib.parallel_config(backend="loky"):
-        selector = select(candidates(models[:2]), n_jobs=2).fit(*data)
-    # All that was opened was opened here.
-    assert sorted(opened) == sorted(data[0])
-    expected = select(candidates(models[:2])).fit(*data).results_
-    assert_same(selector.results_, expected)
 
 
 def test_what_is_in_the_results(data, models, tmp_path):
@@ -340,28 +193,6 @@ def test_kept_features_of_a_stale_verdict_raise_nothing(copied, models, tmp_path
     assert extracted == ["m0", "m0"]
 
 
-def test_files_that_change_during_a_run_are_named(copied, models, tmp_path, extracted):
-    paths, y = copied
-    memory = str(tmp_path / "cache")
-
-    class Changing(TimmBackbone):
-        def _build(self, device):
-            os.utime(paths[5], (1, 1))
-            return super()._build(device)
-
-    first, second = candidates(models[:2])
-    changing = ("changing", Changing(models[2], device="cpu"))
-    for memory in (None, str(tmp_path / "cache")):
-        os.utime(paths[5])
-        with pytest.warns(UserWarning, match=r"1 file\(s\) changed while .*05\.jpg"):
-            results = select([first, changing, second], memory=memory).fit(paths, y).results_
-        assert (results["error"] == "").all()
-    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
-    extracted.clear()
-    select([first, second], memory=memory).fit(paths, y)
-    assert extracted == ["m0", "m1"]
-
-
 def test_networks_that_look_alike_are_kept_apart(data, tmp_path):
     class Power(torch.nn.Module):
         made = 0
@@ -407,8 +238,9 @@ def test_a_candidate_without_a_key_is_not_stored(data, tmp_path):
 
     model = TorchBackbone(broken, device="cpu")
     memory = joblib.Memory(tmp_path, verbose=0)
-    work = _extraction.Work(*data, [("broken", model)], Scorers(SCORER), None, memory, "raise")
-    assert not work.is_stored(model)
+    context = with_images(FitContext(*data, Scorers(SCORER), memory=memory), [model])
+    assert context.store is not None
+    assert not is_cached(model, context)
 
 
 def test_a_folder_without_room_does_not_end_the_run(data, models, tmp_path, monkeypatch):
@@ -498,39 +330,6 @@ def test_two_processes_rank_into_one_folder(data, models, undisturbed, tmp_path,
 # --- faults
 
 
-class Poisoned(torch.nn.Module):
-    """A network that gives NaN for some images."""
-
-    def forward(self, x):
-        rows = x.mean((2, 3))
-        return torch.where(rows > 0, rows, torch.nan)
-
-
-class Mean(TransformerMixin, BaseEstimator):
-    """A candidate that is no backbone."""
-
-    def fit(self, X, y):
-        assert len(X) == len(y)
-        return self
-
-    def transform(self, X):
-        rows = []
-        for path in X:
-            with Image.open(path) as image:
-                rows.append(np.asarray(image, dtype=float).mean((0, 1)))
-        return np.array(rows)
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-
-def spoil(path):
-    with open(path, "rb") as file:
-        content = file.read()
-    with open(path, "wb") as file:
-        file.write(content[: len(content) // 2])
-
-
 def test_all_faults_in_one_run(copied, models, tmp_path, extracted):
     paths, y = copied
     truncated = write_model(tmp_path / "truncated", 8)
@@ -562,29 +361,6 @@ def test_all_faults_in_one_run(copied, models, tmp_path, extracted):
     assert_same({name: column[ok] for name, column in selector.results_.items()}, expected)
 
 
-def test_skipped_images_count_for_nobody(copied, models, tmp_path):
-    paths, y = copied
-
-    spoil(paths[0])
-    spoil(paths[20])
-    mixed = [("mean", Mean()), *candidates(models[:2])]
-    options = {"on_bad_image": "skip", "refit": True, "memory": None}
-    options["final_estimator"] = LogisticRegression(max_iter=5000)
-    kept = np.delete(np.arange(60), [0, 20])
-    clean = select(mixed, **options).fit([paths[i] for i in kept], y[kept])
-    for memory in (None, str(tmp_path / "c"), str(tmp_path / "c")):
-        options["memory"] = memory
-        with pytest.warns(UserWarning, match="2 of 60 images cannot be read"):
-            selector = select(mixed, **options).fit(paths, y)
-        assert selector.n_skipped_images_ == 2
-        assert_same(selector.results_, clean.results_)
-        assert (selector.predict(paths[1:20]) == clean.predict(paths[1:20])).all()
-    assert clean.n_skipped_images_ == 0
-    # What was skipped once is an error when it is asked for, kept or not.
-    with pytest.raises(ValueError, match=r"^X\[0\]: the file"):
-        select(mixed, memory=str(tmp_path / "c")).fit(paths, y)
-
-
 def test_too_few_images_are_left(copied, models):
     paths, y = copied
     for path, label in zip(paths, y, strict=True):
@@ -611,28 +387,6 @@ def test_too_few_images_are_left_to_draw_from(copied, models):
         select(candidates(models[:2]), on_bad_image="skip").fit(paths, y)
 
 
-def test_rows_that_only_some_could_read(copied, models, tmp_path, monkeypatch):
-    """A file that breaks in between: the later candidates would be scored on other rows."""
-    paths, y = copied
-    other = write_model(tmp_path / "other", 9, size=24)
-    real = TimmBackbone._extract
-
-    def spoiling(self, *args, **kwargs):
-        if self.model == other:
-            spoil(paths[5])
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(TimmBackbone, "_extract", spoiling)
-    selector = select([*candidates(models[:2]), ("other", other)], on_bad_image="skip")
-    with (
-        pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"),
-        pytest.warns(UserWarning, match=r"1 file\(s\) changed .*05\.jpg"),
-    ):
-        selector.fit(paths, y)
-    assert "images at [5] could be read for some" in selector.results_["error"][2]
-    assert selector.n_skipped_images_ == 0
-
-
 def test_missing_file_ends_the_run(data, models):
     paths, y = data
     for skip in ("raise", "skip"):
@@ -650,41 +404,6 @@ def test_a_candidate_with_bad_parameters_fails_alone(data, models):
 # --- several workers and devices
 
 
-def test_threads_of_torch_are_divided_among_jobs(data, models, monkeypatch):
-    seen = []
-    features = _network.Network.features
-
-    def watching(self, pixels):
-        seen.append(torch.get_num_threads())
-        return features(self, pixels)
-
-    monkeypatch.setattr(_network.Network, "features", watching)
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        select(candidates(models[:2]), n_jobs=2).fit(*data)
-        assert set(seen) == {2}
-        assert torch.get_num_threads() == 4
-        seen.clear()
-        select(candidates(models[:2])).fit(*data)
-        assert set(seen) == {4}
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_candidates_are_spread_over_gpus(models, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    devices = ["auto", "cpu", "cuda", "cuda:1", "auto"]
-    named = [(d, TimmBackbone(m, device=d)) for d, m in zip(devices, models, strict=True)]
-    spread = _extraction._spread_over_devices([*named, ("other", LogisticRegression())])
-    found = [model.device for _, model in spread[:-1]]
-    assert found == ["cuda:0", "cpu", "cuda:1", "cuda:1", "cuda:0"]
-    assert [model.device for _, model in named] == devices
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert _extraction._spread_over_devices(named) == named
-
-
 @pytest.mark.parametrize(
     ("device", "options", "kind"),
     [
@@ -698,42 +417,16 @@ def test_candidates_are_spread_over_gpus(models, monkeypatch):
 def test_features_of_a_gpu_are_scored_there(
     data, models, monkeypatch, tmp_path, device, options, kind
 ):
-    """Where nobody else needs them; that they lie on a GPU is only pretended."""
-
-    class Pretending(_network.Network):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.real = self.device
-
-        def features(self, pixels):
-            pretended, self.device = self.device, self.real
-            try:
-                return super().features(pixels)
-            finally:
-                self.device = pretended
-
-    fit, gather = TimmBackbone.fit, _extraction._BaseBackbone._extract
-
-    def fitted(self, X, y=None):
-        fit(self, X)
-        self._network.device = torch.device(device)
-        return self
-
-    def extract(self, images, **kwargs):
-        self._network.device = self._network.real
-        return gather(self, images, **kwargs)
-
+    """Where nobody else needs them; that the network runs on a GPU is only pretended."""
     kinds = []
-    score = _extraction.score_candidate
+    score = _jobs.score_candidate
 
     def scoring(name, X, *args):
         kinds.append(type(X))
         return score(name, np.asarray(X), *args)
 
-    monkeypatch.setattr("sklearn_ncti.backbones._base.Network", Pretending)
-    monkeypatch.setattr(TimmBackbone, "fit", fitted)
-    monkeypatch.setattr(TimmBackbone, "_extract", extract)
-    monkeypatch.setattr(_extraction, "score_candidate", scoring)
+    monkeypatch.setattr(TimmBackbone, "runs_on_cuda", lambda self: device == "cuda")
+    monkeypatch.setattr(_jobs, "score_candidate", scoring)
     options = dict(options)
     if "memory" in options:
         options["memory"] = str(tmp_path)
@@ -743,34 +436,3 @@ def test_features_of_a_gpu_are_scored_there(
         options["scorer"] = NearestCenterClassifier(n_components=4)
     select(candidates(models[:2]), **options).fit(*data)
     assert kinds == [kind] * 2
-
-
-def test_dask(data, models, undisturbed, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with warnings.catch_warnings():
-        # What a cluster warns of while it starts and stops is its own affair.
-        warnings.simplefilter("ignore")
-        with (
-            distributed.LocalCluster(
-                n_workers=2,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                local_directory=str(tmp_path),
-            ) as cluster,
-            distributed.Client(cluster),
-            joblib.parallel_config(backend="dask"),
-        ):
-            selector = select(candidates(models), n_jobs=-1).fit(*data)
-    assert_same(selector.results_, undisturbed)
-
-
-def test_progress_over_all(data, models, capsys):
-    select(candidates(models[:2]), verbose=1).fit(*data)
-    out, err = capsys.readouterr()
-    assert out == ""
-    first, second = err.splitlines()
-    assert first.startswith("[ModelSelector] 1 of 2, m0: 96 features (")
-    assert first.endswith(" s left)")
-    assert " images/s" in second
-    assert second.endswith(" images/s)")

@@ -114,28 +114,6 @@ def test_every_kind_of_candidate(digits, local_model):
     assert module.training
 
 
-def test_wildcards_expand_to_pretrained_names_in_order():
-    selector = ModelSelector(["test_vit*", "test_vit.r160_in1k", "test_resnet.r160_in1k"])
-    names = [name for name, _ in selector._candidates()]
-    assert names == [*timm.list_models("test_vit*", pretrained=True), "test_resnet.r160_in1k"]
-    with pytest.raises(ValueError, match="more than one candidate named"):
-        ModelSelector(["test_vit.r160_in1k"] * 2)._candidates()
-
-
-def test_names_are_checked_before_anything_is_built(digits, monkeypatch):
-    images, y = digits
-
-    def fail(*args, **kwargs):
-        raise AssertionError("a network was built")
-
-    monkeypatch.setattr(timm, "create_model", fail)
-    for models in (["resnet18", "resnet5O"], ["resnet18", ("x", TimmBackbone("resnet5O"))]):
-        with pytest.raises(ValueError, match=r"^unknown model 'resnet5O'.*resnet50"):
-            ModelSelector(models).fit(images, y)
-    with pytest.raises(ValueError, match=r"^model 'local-dir:nowhere': there is no folder"):
-        ModelSelector(["resnet18", "local-dir:nowhere"]).fit(images, y)
-
-
 def test_a_broken_network_never_ends_a_ranking(digits, local_model):
     images, y = digits
     good, bad = local_model("good", 1), local_model("bad", 2)
@@ -158,21 +136,21 @@ def test_a_feature_matrix_is_no_image(digits):
 def test_networks_are_dropped_after_their_turn(digits, monkeypatch):
     images, y = digits
     events = []
-    extract, drop = TimmBackbone._extract, TimmBackbone._drop_network
+    rows, drop = TimmBackbone._rows, TimmBackbone.release
 
-    def watched_extract(self, images, **kwargs):
+    def watched_rows(self, *args):
         events.append(f"run {self.model}")
         if self.model == "test_vit":
             raise RuntimeError("a fault")
-        return extract(self, images, **kwargs)
+        return rows(self, *args)
 
     def watched_drop(self):
-        if "_network" in self.__dict__:
+        if self._network is not None:
             events.append(f"drop {self.model}")
         drop(self)
 
-    monkeypatch.setattr(TimmBackbone, "_extract", watched_extract)
-    monkeypatch.setattr(TimmBackbone, "_drop_network", watched_drop)
+    monkeypatch.setattr(TimmBackbone, "_rows", watched_rows)
+    monkeypatch.setattr(TimmBackbone, "release", watched_drop)
     names = ["test_resnet", "test_vit", "test_efficientnet"]
     selector = ModelSelector([untrained(name) for name in names], refit=False, scorer=SCORER)
     with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
@@ -202,10 +180,10 @@ def test_memory_notices_new_files_and_new_weights(local_model, tmp_path, monkeyp
         Image.fromarray(pixels).save(paths[-1])
     name = local_model("model", 1)
     runs = []
-    extract = TimmBackbone._extract
+    extract = TimmBackbone.extract
     monkeypatch.setattr(
         TimmBackbone,
-        "_extract",
+        "extract",
         lambda self, images, **kwargs: runs.append(1) or extract(self, images, **kwargs),
     )
 

@@ -1,14 +1,7 @@
 """ModelSelector over scikit-learn transformers: ranking, failures, delegation, parameters."""
 
-import io
-import os
 import pickle
-import re
-import signal
-import sys
-from concurrent.futures import BrokenExecutor
 
-import joblib
 import numpy as np
 import pytest
 from helpers import ROUNDING, make_problem
@@ -23,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer, NearestCenterClassifier, rank_features
-from sklearn_ncti._selection.features import _survive_dead_workers
 from sklearn_ncti.companions import HScore
 
 
@@ -73,44 +65,6 @@ def data():
     return make_problem(n=400, d=30, spread=1.0, scale=3.0)
 
 
-class Hostile(TransformerMixin, BaseEstimator):
-    """A candidate that fails in a way that is no ordinary exception."""
-
-    def __init__(self, how="killed"):
-        self.how = how
-
-    def fit(self, X, y=None):
-        if self.how == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.how == "exit":
-            sys.exit(3)
-        if self.how == "interrupt":
-            raise KeyboardInterrupt
-        if self.how == "mute":
-            raise Mute
-        return self
-
-    def transform(self, X):
-        return X
-
-
-class Mute(Exception):
-    """An exception that cannot say what it is."""
-
-    def __str__(self):
-        raise RuntimeError("no words")
-
-
-class Full(io.RawIOBase):
-    """A stream without room."""
-
-    def writable(self):
-        return True
-
-    def write(self, data):
-        raise OSError(28, "No space left on device")
-
-
 class Plain(BaseEstimator):
     """A candidate with fit and transform only."""
 
@@ -120,19 +74,6 @@ class Plain(BaseEstimator):
 
     def transform(self, X):
         return 2 * X
-
-
-class Unsendable(TransformerMixin, BaseEstimator):
-    """A candidate that no other process can be given."""
-
-    def fit(self, X, y=None):
-        return self
-
-    def transform(self, X):
-        return X
-
-    def __getstate__(self):
-        raise TypeError("it holds a lock")
 
 
 CANDIDATES = [
@@ -260,16 +201,6 @@ def test_fitting_again_leaves_nothing_behind(data):
     assert not hasattr(selector, "n_features_in_")
 
 
-def test_names():
-    names = [
-        name
-        for name, _ in ModelSelector(
-            [PCA(2), ("mine", PCA(3)), PCA(4), StandardScaler()]
-        )._candidates()
-    ]
-    assert names == ["pca-1", "mine", "pca-2", "standardscaler"]
-
-
 def test_parameters_of_candidates(data):
     X, y = data
     selector = ModelSelector([("pca", PCA(2)), StandardScaler()])
@@ -316,22 +247,6 @@ def test_set_output(data):
     assert selector.feature_names_in_.tolist() == frame.columns.tolist()
 
 
-@pytest.mark.parametrize("n_jobs", [2, -1])
-def test_jobs_change_nothing(data, n_jobs):
-    X, y = data
-    one = ModelSelector(CANDIDATES).fit(X, y)
-    with joblib.parallel_backend("threading"):
-        many = ModelSelector(CANDIDATES, n_jobs=n_jobs).fit(X, y)
-    np.testing.assert_allclose(one.results_["score"], many.results_["score"], **ROUNDING)
-
-
-def test_processes_change_nothing(data):
-    X, y = data
-    one = ModelSelector(CANDIDATES).fit(X, y)
-    two = ModelSelector(CANDIDATES, n_jobs=2).fit(X, y)
-    np.testing.assert_allclose(one.results_["score"], two.results_["score"], **ROUNDING)
-
-
 def test_memory_keeps_features(data, tmp_path):
     X, y = data
     log = tmp_path / "log"
@@ -363,23 +278,6 @@ def test_a_memory_without_access_fails_no_candidate(data, tmp_path, monkeypatch)
     with pytest.warns(UserWarning, match="is closed to joblib .*Permission denied"):
         selector.fit(*data)
     assert selector.best_name_ == "pca"
-
-
-def test_verbose_writes_to_standard_error_only(data, capsys):
-    X, y = data
-    with pytest.warns(FitFailedWarning):
-        ModelSelector([*CANDIDATES, ("broken", Broken())], verbose=1).fit(X, y)
-    out, err = capsys.readouterr()
-    assert out == ""
-    lines = err.splitlines()
-    assert len(lines) == 4
-    time = r"\(\d+\.\d s"
-    left = r"; about \d+ s left\)"
-    assert re.fullmatch(rf"\[ModelSelector\] 2 of 4, pca: 20 features {time}{left}", lines[1])
-    last = rf"\[ModelSelector\] 4 of 4, broken: RuntimeError: no network today {time}\)"
-    assert re.fullmatch(last, lines[3])
-    ModelSelector(CANDIDATES).fit(X, y)
-    assert capsys.readouterr() == ("", "")
 
 
 class Recorder:
@@ -516,74 +414,6 @@ def test_resamples_baseline_and_other_scorers(data, in_hand):
 
 
 # One bad candidate ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["exit", "mute"])
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_what_is_no_ordinary_exception_fails_one_candidate(data, how, n_jobs):
-    X, y = data
-    candidates = [CANDIDATES[0], ("hostile", Hostile(how)), CANDIDATES[1]]
-    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
-        results = ModelSelector(candidates, refit=False, n_jobs=n_jobs).fit(X, y).results_
-    expected = {"exit": "SystemExit: 3", "mute": "Mute: "}[how]
-    assert results["error"][1].startswith(expected)
-    assert [bool(error) for error in results["error"]] == [False, True, False]
-
-
-def test_an_interrupt_stops_everything(data):
-    with pytest.raises(KeyboardInterrupt):
-        ModelSelector([("interrupt", Hostile("interrupt")), *CANDIDATES]).fit(*data)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_worker_that_dies_fails_one_candidate(data, capfd):
-    X, y = data
-    candidates = [*CANDIDATES[:2], ("killed", Hostile("killed"))]
-    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
-        selector = ModelSelector(candidates, refit=False, n_jobs=2, verbose=1).fit(X, y)
-    results = selector.results_
-    assert "the worker process died" in results["error"][2]
-    assert "SIGKILL" in results["error"][2]
-    expected = ModelSelector(CANDIDATES[:2], refit=False).fit(X, y).results_
-    np.testing.assert_allclose(results["score"][:2], expected["score"], rtol=1e-9)
-    assert "[ModelSelector] killed: RuntimeError: the worker" in capfd.readouterr().err
-
-
-def test_what_was_finished_when_a_worker_died_is_not_run_again():
-    records, started, lost = [None] * 4, [], {}
-
-    def start(places):
-        started.append(places)
-        for i in places:
-            if i == 2:
-                raise BrokenExecutor
-            records[i] = "done"
-
-    _survive_dead_workers(start, range(4), records, lost.setdefault)
-    assert started == [range(4), [2], [3]]
-    assert records == ["done", "done", None, "done"]
-    assert list(lost) == [2]
-
-
-def test_a_candidate_that_cannot_be_sent_fails_alone(data):
-    X, y = data
-    candidates = [CANDIDATES[0], ("unsendable", Unsendable()), CANDIDATES[1]]
-    with pytest.warns(FitFailedWarning, match="1 of 3 candidates failed"):
-        results = ModelSelector(candidates, refit=False, n_jobs=2).fit(X, y).results_
-    assert "cannot be sent to a worker process" in results["error"][1]
-    assert (results["error"][[0, 2]] == "").all()
-
-
-@pytest.mark.parametrize("stream", [None, "closed", "full"])
-def test_progress_that_cannot_be_written_costs_nothing(data, monkeypatch, stream):
-    if stream == "closed":
-        stream = io.StringIO()
-        stream.close()
-    elif stream == "full":
-        stream = io.TextIOWrapper(Full(), write_through=True)
-    monkeypatch.setattr(sys, "stderr", stream)
-    selector = ModelSelector(CANDIDATES, refit=False, verbose=1, error_score="raise")
-    assert selector.fit(*data).best_name_ == "pca"
 
 
 def test_a_candidate_without_fit_transform(data):

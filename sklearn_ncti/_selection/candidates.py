@@ -1,0 +1,132 @@
+"""The items of `ModelSelector.models` to named transformers."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from .._scoring.scorers import is_pair
+from ..backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
+from ..backbones._names import is_wildcard
+
+
+def named_pairs(models: Any) -> dict[str, Any]:
+    """Return the (name, model) pairs among the items as a dict; nothing is looked up."""
+    if not isinstance(models, list | tuple):
+        return {}
+    return {item[0]: item[1] for item in models if is_pair(item)}
+
+
+def named_transformers(
+    models: Sequence[Any], *, verbose: int = 0, reserved: Collection[str] = ()
+) -> list[tuple[str, Any]]:
+    """Return (name, transformer) of every candidate; all names are checked, none is fitted.
+
+    Parameters
+    ----------
+    models : list
+        Names of timm, wildcards, torch modules, transformers, or (name, model) pairs.
+
+    verbose : int, default=0
+        What the backbones of names get.
+
+    reserved : collection of str, default=()
+        Names that no pair may have.
+
+    Returns
+    -------
+    candidates : list of (str, transformer)
+        The candidates in order.
+
+    Raises
+    ------
+    ValueError
+        If there are none, two have one name, or a name is unknown or reserved.
+
+    TypeError
+        If an item is no candidate.
+    """
+    if not models:
+        raise ValueError("models is empty: at least 1 candidate is needed.")
+    candidates = _numbered(_found(models, verbose))
+    repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
+    if repeated:
+        raise ValueError(
+            f"models has more than one candidate named {repeated}; give each a name of "
+            "its own with a (name, model) pair."
+        )
+    taken = [name for name in named_pairs(models) if "__" in name or name in reserved]
+    if taken:
+        raise ValueError(
+            f"models has the names {taken}, which contain '__' or are parameters of "
+            "ModelSelector; choose others, so that set_params can tell them apart."
+        )
+    return candidates
+
+
+def _found(models, verbose) -> list[tuple[str, Any, bool]]:
+    """Return the name and transformer of every item, and whether the user chose the name."""
+    found: list[tuple[str, Any, bool]] = []
+    from_wildcards: set[str] = set()
+    for item in models:
+        if isinstance(item, str) and is_wildcard(item):
+            known = {name for name, _, _ in found}
+            names = [name for name in expand_model_names([item]) if name not in known]
+            from_wildcards.update(names)
+            found += [(name, as_transformer(name, verbose), True) for name in names]
+        elif isinstance(item, str) and item in from_wildcards:
+            continue
+        elif is_pair(item):
+            found.append((item[0], as_transformer(item[1], verbose), True))
+        else:
+            transformer = as_transformer(item, verbose)
+            chosen = isinstance(transformer, TimmBackbone)
+            found.append((_default_name(transformer), transformer, chosen))
+    return found
+
+
+def _numbered(found) -> list[tuple[str, Any]]:
+    """Number the names that nobody chose where several are equal, as make_pipeline does."""
+    total = Counter(name for name, _, chosen in found if not chosen)
+    seen: Counter[str] = Counter()
+    candidates = []
+    for name, transformer, chosen in found:
+        seen[name] += not chosen
+        numbered = not chosen and total[name] > 1
+        candidates.append((f"{name}-{seen[name]}" if numbered else name, transformer))
+    return candidates
+
+
+def as_transformer(model: Any, verbose: int = 0) -> Any:
+    """Return the transformer for a model in any of its forms."""
+    if isinstance(model, str):
+        model = TimmBackbone(model, verbose=max(0, int(verbose) - 1))
+    elif _is_torch_module(model):
+        model = TorchBackbone(model)
+    if isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "transform")):
+        raise TypeError(
+            f"models must hold timm names, torch modules, transformers or (name, model) "
+            f"pairs, got {model!r}."
+        )
+    if isinstance(model, TimmBackbone):
+        check_model_name(model.model, model.pretrained)
+    return model
+
+
+def _is_torch_module(model) -> bool:
+    # A module can only have been made where torch is imported already.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def _default_name(transformer) -> str:
+    """Return the name of a candidate that was given without one."""
+    if isinstance(transformer, TimmBackbone):
+        return transformer.model
+    named = transformer
+    if isinstance(transformer, TorchBackbone):
+        named = transformer.module
+        if isinstance(named, str | os.PathLike):
+            return os.fspath(named)
+    return getattr(named, "__name__", type(named).__name__).lower()

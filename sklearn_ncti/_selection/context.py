@@ -1,0 +1,185 @@
+"""`FitContext`: data and settings that all candidates of one fit share."""
+
+import copy
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_memory
+
+from .._scoring.bootstrap import Resampling
+from .._scoring.scorers import Scorers, is_ncti, response_of
+from .._utils.stacklevel import find_stack_level
+from ..backbones._base import BaseBackbone
+from ..backbones._identity import identify_images, stamp_files
+from ..backbones._images import check_images
+from ..backbones._store import FeatureStore
+
+_COPY_LOCK = Lock()
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """Data and settings that all candidates of one fit share.
+
+    Attributes
+    ----------
+    X : array-like or sequence of length n_samples
+        The rows, as the user gave them.
+
+    y : ndarray of shape (n_samples,)
+        Class of each row.
+
+    scorers : Scorers
+        The ranking scorer and the additional ones.
+
+    resampling : Resampling, default=None
+        Bootstrap of the rows; None disables it.
+
+    memory : joblib.Memory, default=None
+        Cache of candidates that are no backbones. None for one that caches nothing.
+
+    on_bad_image : {"raise", "skip"}, default="raise"
+        How to handle unreadable images.
+
+    error_score : "raise" or float, default=nan
+        Whether a failing candidate raises.
+
+    verbose : int, default=0
+        Whether to write a line per candidate.
+
+    only_scored : bool, default=True
+        Whether features are needed for scores alone, and not for a final estimator.
+
+    images : ndarray or list, default=None
+        The rows as images, None if no candidate takes images.
+
+    stamps : dict of str to list of int
+        Size and time of change of the files among the rows when the fit began.
+
+    store : FeatureStore, default=None
+        Cache of what backbones compute, None without one.
+
+    images_identity : str, default=None
+        What stands for the images in the keys of that cache.
+
+    unreadable : dict of int to str
+        Positions of unreadable images, which are left out, and why.
+    """
+
+    X: Any
+    y: np.ndarray
+    scorers: Scorers
+    resampling: Resampling | None = None
+    memory: joblib.Memory = field(default_factory=lambda: joblib.Memory(None, verbose=0))
+    on_bad_image: str = "raise"
+    error_score: str | float = np.nan
+    verbose: int = 0
+    only_scored: bool = True
+    images: np.ndarray | list | None = None
+    stamps: Mapping[str, list[int]] = field(default_factory=dict)
+    store: FeatureStore | None = None
+    images_identity: str | None = None
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def responses(self) -> set[str]:
+        """What the scorers measure: "features", "probabilities" or both."""
+        return {response_of(scorer) for scorer in self.scorers.all}
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Positions of the rows that are scored."""
+        return readable_rows(self.unreadable, len(self.y))
+
+    @property
+    def readable_X(self) -> Any:
+        """The rows that are scored."""
+        return _safe_indexing(self.X, self.rows) if self.unreadable else self.X
+
+    @property
+    def readable_y(self) -> np.ndarray:
+        """Labels of the rows that are scored."""
+        return self.y[self.rows] if self.unreadable else self.y
+
+    @property
+    def can_stay_on_device(self) -> bool:
+        """Whether features may stay where they were computed: nothing else needs them."""
+        return self.only_scored and self.store is None and is_ncti(self.scorers.ranking)
+
+    def own_data(self) -> tuple[Any, np.ndarray]:
+        """Return a copy of the rows that are scored, which a candidate may write to."""
+        # One at a time: PIL reads the file of an image that was not loaded yet here.
+        with _COPY_LOCK:
+            return copy.deepcopy((self.readable_X, self.readable_y))
+
+    def changed_files(self) -> list[str]:
+        """Return the files that have changed since the fit began."""
+        now = stamp_files(list(self.stamps))
+        return [path for path, stamp in self.stamps.items() if now.get(path) != stamp]
+
+
+def with_images(context: FitContext, models: list[Any]) -> FitContext:
+    """Return the context with all that the backbones among the models need.
+
+    Raises
+    ------
+    TypeError or ValueError
+        If all models are backbones and the rows are no images, or the memory has no folder.
+    """
+    context = replace(context, stamps=stamp_files(context.X))
+    backbones = [model for model in models if isinstance(model, BaseBackbone)]
+    if not backbones:
+        return context
+    try:
+        images = check_images(context.X)
+    except (TypeError, ValueError):
+        # Candidates of other kinds may know what to do with it.
+        if len(backbones) == len(models):
+            raise
+        return context
+    store = _store_in(context.memory)
+    identity = None if store is None else identify_images(images, context.stamps)
+    return replace(context, images=images, store=store, images_identity=identity)
+
+
+def readable_rows(unreadable: Mapping[int, str], n_rows: int) -> np.ndarray:
+    """Return the positions of all rows but those of unreadable images."""
+    return np.setdiff1d(np.arange(n_rows), list(unreadable))
+
+
+def open_memory(memory: Any) -> Any:
+    """Return the joblib.Memory for a folder; one that caches nothing if the folder is closed."""
+    # scikit-learn takes no path for a folder, only its name.
+    if isinstance(memory, os.PathLike):
+        memory = os.fspath(memory)
+    try:
+        return check_memory(memory)
+    except PermissionError as exc:
+        warnings.warn(
+            f"memory={memory!r} is closed to joblib ({exc}): candidates that are no backbones run "
+            "without it.",
+            UserWarning,
+            stacklevel=find_stack_level(),
+        )
+        nothing = joblib.Memory(None, verbose=0)
+        # Where cached features of backbones may be read all the same.
+        nothing.location = memory
+        return nothing
+
+
+def _store_in(memory: Any) -> FeatureStore | None:
+    """Return the cache for backbones, in a folder next to those of joblib."""
+    if not hasattr(memory, "location"):
+        raise TypeError(
+            "memory must be a folder or a joblib.Memory for the features of images, which "
+            f"are kept in files of their own; got {memory!r}."
+        )
+    return None if memory.location is None else FeatureStore(Path(memory.location, "features"))

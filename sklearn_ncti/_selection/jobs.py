@@ -1,0 +1,402 @@
+"""Which candidate runs where and when: jobs, devices, threads, shared images."""
+
+import copy
+import pickle
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from joblib.parallel import LokyBackend, MultiprocessingBackend, get_active_backend
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples
+
+from .._scoring.candidate import CandidateResult, capture_errors
+from .._scoring.scoring import result_of, score_candidate
+from .._utils.optional import import_optional
+from .._utils.stacklevel import find_stack_level
+from .._utils.terminal import printable, say
+from ..backbones._base import BaseBackbone, bad_images_text
+from ..backbones._images import BadImageError
+from ..backbones._preparation import Geometry
+from ..backbones._prepared import PreparedImages
+from .context import FitContext
+from .features import extract_for_scorers, is_cached
+
+# How far candidates that run at the same time can share images: in one process, with other
+# processes of this machine, or not at all.
+_IN_PROCESS, _ON_MACHINE, _NOWHERE = range(3)
+
+# What joblib raises for all candidates if one has killed its worker process, or cannot be
+# sent to one.
+_WORKER_ERRORS = (BrokenExecutor, pickle.PicklingError)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """A part of a fit that callbacks are told of.
+
+    Attributes
+    ----------
+    callbacks : callback context
+        scikit-learn's context of the task.
+
+    estimator : ModelSelector
+        The estimator that is fitted, which scikit-learn passes to callbacks.
+    """
+
+    callbacks: Any
+    estimator: Any
+
+    @contextmanager
+    def running(self, X: Any, y: Any) -> Iterator[None]:
+        """Tell the callbacks when a block of code begins, and when it ends without an error."""
+        self.callbacks.call_on_fit_task_begin(estimator=self.estimator, X=X, y=y)
+        yield
+        self.callbacks.call_on_fit_task_end(estimator=self.estimator, X=X, y=y)
+
+    def without_candidates(self) -> "FitTask":
+        """Return a task to send to another process, which needs no other candidates."""
+        estimator = copy.copy(self.estimator)
+        estimator.models = []
+        return FitTask(self.callbacks, estimator)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One candidate, its position among all, and its task."""
+
+    index: int
+    name: str
+    model: Any
+    task: FitTask
+
+
+def run_candidates(
+    candidates: list[tuple[str, Any]],
+    context: FitContext,
+    tasks: list[FitTask],
+    n_jobs: int | None,
+) -> tuple[list[CandidateResult], FitContext]:
+    """Score all candidates.
+
+    Those of one input geometry run together, so that the images of one geometry are in memory
+    at a time. Candidates other than backbones come last, when it is known which images are
+    unreadable.
+
+    Parameters
+    ----------
+    candidates : list of (str, transformer)
+        The candidates.
+
+    context : FitContext
+        Data and settings.
+
+    tasks : list of FitTask
+        Their tasks.
+
+    n_jobs : int or None
+        Number of candidates that run at the same time.
+
+    Returns
+    -------
+    results : list of CandidateResult
+        Their results, in the same order.
+
+    context : FitContext
+        The context with the unreadable images.
+    """
+    takes_images = [isinstance(model, BaseBackbone) for _, model in candidates]
+    prefer = "threads" if all(takes_images) else None
+    backend, _ = get_active_backend(prefer=prefer)
+    # As they come, so that it is known which are done when a worker process dies.
+    return_as = "generator_unordered" if isinstance(backend, LokyBackend) else "list"
+    parallel = Parallel(n_jobs=n_jobs, prefer=prefer, return_as=return_as)
+    n_jobs = backend.effective_n_jobs(parallel.n_jobs)
+    sharing = _sharing(backend, n_jobs)
+    if n_jobs > 1 and sharing != _NOWHERE:
+        candidates = _spread_over_devices(candidates)
+    if sharing != _IN_PROCESS:
+        tasks = [task.without_candidates() for task in tasks]
+    pairs = zip(candidates, tasks, strict=True)
+    jobs = [Job(i, name, model, task) for i, ((name, model), task) in enumerate(pairs)]
+    of_images = [job for job in jobs if takes_images[job.index]]
+    workers = Workers(parallel, _Tally(len(jobs)) if sharing == _IN_PROCESS else None)
+    results: dict[int, CandidateResult] = {}
+    with _torch_threads(n_jobs if of_images and sharing == _IN_PROCESS else 1), parallel:
+        for shares, group in _by_geometry(of_images, n_jobs, sharing):
+            results |= _run_group(workers, group, context, sharing if shares else _NOWHERE)
+        unreadable, unequal = _agreed_unreadable(results, context.error_score)
+        results |= unequal
+        if unreadable:
+            context = replace(context, unreadable=unreadable)
+            warnings.warn(
+                f"{bad_images_text(unreadable, len(context.y))} They are left out for all "
+                "candidates.",
+                UserWarning,
+                stacklevel=find_stack_level(),
+            )
+        results |= workers.run([job for job in jobs if not takes_images[job.index]], context)
+    _warn_of_changes(context.changed_files())
+    return [results[job.index] for job in jobs], context
+
+
+def _run_group(workers, group, context, sharing) -> dict[int, CandidateResult]:
+    """Run backbones that share their images, unless `sharing` is `_NOWHERE`."""
+    # A function, so that the memory is free before the next images are prepared.
+    prepared = _prepare([job.model for job in group], context, sharing)
+    try:
+        return workers.run(group, context, prepared)
+    finally:
+        if prepared is not None:
+            prepared.close()
+
+
+def _prepare(models, context, sharing) -> PreparedImages | None:
+    """Return images that backbones of one geometry share, or None if they share none."""
+    if sharing == _NOWHERE or context.images is None:
+        return None
+    budget = int(get_config()["working_memory"] * 2**20)
+    prepared = PreparedImages(
+        context.images,
+        models[0].preparation(),
+        num_workers=models[0].num_workers,
+        on_bad_image=context.on_bad_image,
+        budget=budget,
+    )
+    if sharing == _IN_PROCESS:
+        return prepared
+    # Other processes cannot find a file without a name, and cached features need no images.
+    if prepared.nbytes > budget or all(is_cached(model, context) for model in models):
+        return None
+    return prepared.complete()
+
+
+def _warn_of_changes(paths) -> None:
+    if paths:
+        warnings.warn(
+            f"{len(paths)} file(s) changed while the candidates ran, so that these may have seen "
+            f"different data: {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}. "
+            "Features made since are not kept. Fit again when the files stay as they are.",
+            UserWarning,
+            stacklevel=find_stack_level(),
+        )
+
+
+class _Tally:
+    """How many candidates are done, and how long the others may take."""
+
+    def __init__(self, total):
+        self._total = total
+        self._done = 0
+        self._start = time.perf_counter()
+        self._lock = Lock()
+
+    def next(self) -> tuple[str, str]:
+        """Count one more; return the count and the time that is left, as words."""
+        with self._lock:
+            self._done += 1
+            left = self._total - self._done
+            seconds = (time.perf_counter() - self._start) / self._done * left
+        return f"{self._done} of {self._total}, ", f"; about {seconds:.0f} s left" if left else ""
+
+
+class Workers:
+    """Threads or processes of joblib that run jobs, and survive a process that dies.
+
+    Parameters
+    ----------
+    parallel : joblib.Parallel
+        What runs them.
+
+    tally : _Tally or None, default=None
+        Counts the jobs that are done; None if they run in other processes.
+    """
+
+    def __init__(self, parallel: Any, tally: _Tally | None = None) -> None:
+        self._parallel = parallel
+        self._tally = tally
+
+    def run(
+        self, jobs: list[Job], context: FitContext, prepared: PreparedImages | None = None
+    ) -> dict[int, CandidateResult]:
+        """Run jobs at the same time, and one at a time those that a dead process left."""
+        results: dict[int, CandidateResult] = {}
+        try:
+            self._start(jobs, context, prepared, results)
+            return results
+        except _WORKER_ERRORS:
+            left = [job for job in jobs if job.index not in results]
+        for job in left:
+            try:
+                self._start([job], context, prepared, results)
+            except _WORKER_ERRORS as exc:
+                results[job.index] = _captured(context.error_score, job.name, _raise_lost, exc)
+                _tell(context, results[job.index], np.nan, self._tally)
+        return results
+
+    def _start(self, jobs, context, prepared, results) -> None:
+        tasks = (delayed(_run_job)(job, context, prepared, self._tally) for job in jobs)
+        for index, result in self._parallel(tasks):
+            results[index] = result
+
+
+def _raise_lost(exc):
+    """Raise why a candidate that was alone in its worker process has no result."""
+    if isinstance(exc, pickle.PicklingError):
+        raise RuntimeError(
+            "the candidate cannot be sent to a worker process, as it cannot be pickled; use "
+            "n_jobs=1, or the threading backend of joblib."
+        ) from exc
+    codes = str(exc).partition("exit codes of the workers are ")[2].partition("\n")[0]
+    raise RuntimeError(
+        "the worker process died while it ran this candidate: it was killed, ran out of memory, "
+        f"or crashed in compiled code (exit code {codes or 'unknown'})."
+    ) from exc
+
+
+def _run_job(job, context, prepared, tally) -> tuple[int, CandidateResult]:
+    """Return the index and the result of one candidate."""
+    with job.task.running(context.X, context.y):
+        start = time.perf_counter()
+        result = _captured(context.error_score, job.name, _score, job, context, prepared)
+        _tell(context, result, time.perf_counter() - start, tally)
+    return job.index, result
+
+
+def _tell(context, result, seconds, tally) -> None:
+    """Write the line of a candidate to the standard error stream, if it is wanted."""
+    if not context.verbose:
+        return
+    outcome = result.error or f"{result.n_features} features"
+    took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
+    speed = result.facts.images_per_second
+    at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
+    count, left = ("", "") if tally is None else tally.next()
+    say(f"[ModelSelector] {count}{printable(result.name)}: {outcome} ({took}{at_speed}{left})")
+
+
+def _captured(error_score, name, function, *args) -> CandidateResult:
+    """Return the result of a candidate; its failure is one, unless failures are to be raised."""
+    if error_score == "raise":
+        return function(*args)
+    # An unreadable image concerns all candidates alike: it is no failure of one of them.
+    return result_of(name, capture_errors(function, *args, reraise=(BadImageError,)))
+
+
+def _score(job, context, prepared) -> CandidateResult:
+    """Extract and score the features of one candidate."""
+    start = time.perf_counter()
+    extracted = extract_for_scorers(job.model, context, prepared)
+    facts = replace(extracted.facts, extract_time=time.perf_counter() - start)
+    features, y = extracted.features, extracted.labels
+    n_rows = _num_samples(features)
+    if n_rows != len(y):
+        raise ValueError(
+            f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
+            "candidates must be scored on the same rows."
+        )
+    return score_candidate(
+        job.name,
+        features,
+        y,
+        context.scorers,
+        context.resampling,
+        extracted.probabilities,
+        facts,
+    )
+
+
+def _agreed_unreadable(
+    results: Mapping[int, CandidateResult], error_score: str | float
+) -> tuple[Mapping[int, str], dict[int, CandidateResult]]:
+    """Return the unreadable images, and failures of candidates that found others.
+
+    These were scored on other rows.
+    """
+    agreed = None
+    unequal = {}
+    for index in sorted(results):
+        if results[index].failure is not None:
+            continue
+        unreadable = results[index].facts.unreadable
+        if agreed is None:
+            agreed = unreadable
+        elif set(unreadable) != set(agreed):
+            differ = sorted(set(unreadable) ^ set(agreed))
+            unequal[index] = _captured(error_score, results[index].name, _raise_unequal, differ)
+    return agreed or {}, unequal
+
+
+def _raise_unequal(places):
+    raise ValueError(
+        f"the images at {places[:5]} could be read for some candidates and not for others: "
+        "all must be scored on the same rows. Have these files changed meanwhile?"
+    )
+
+
+def _sharing(backend, n_jobs) -> int:
+    if getattr(backend, "supports_sharedmem", False):
+        return _IN_PROCESS
+    if isinstance(backend, LokyBackend | MultiprocessingBackend):
+        # One job stays where it is.
+        return _IN_PROCESS if n_jobs == 1 else _ON_MACHINE
+    return _NOWHERE
+
+
+def _by_geometry(jobs, n_jobs, sharing) -> list[tuple[bool, list[Job]]]:
+    """Group backbones by input geometry; tell of each group whether it shares images."""
+    if sharing == _NOWHERE:
+        return [(False, jobs)]
+    groups: dict[Geometry | None, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.model.geometry(), []).append(job)
+    found = [
+        (geometry is not None and len(group) > 1, group) for geometry, group in groups.items()
+    ]
+    if n_jobs > 1:
+        # Those that share with none can as well run at the same time.
+        alone = [job for shares, group in found if not shares for job in group]
+        found = [(shares, group) for shares, group in found if shares] + [(False, alone)]
+    return found
+
+
+def _spread_over_devices(candidates):
+    """Give the backbones that leave it open a CUDA device each, in turns."""
+    candidates = list(candidates)
+    leave_open = [
+        i
+        for i, (_, model) in enumerate(candidates)
+        if isinstance(model, BaseBackbone) and str(model.device) in ("auto", "cuda")
+    ]
+    if not leave_open:
+        return candidates
+    torch = import_optional("torch", extra="timm")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count > 1:
+        for turn, i in enumerate(leave_open):
+            name, model = candidates[i]
+            candidates[i] = (name, clone(model).set_params(device=f"cuda:{turn % count}"))
+    return candidates
+
+
+@contextmanager
+def _torch_threads(n_jobs) -> Iterator[None]:
+    """Divide torch's threads among jobs that run in threads of this process."""
+    if n_jobs == 1:
+        yield
+        return
+    torch = import_optional("torch", extra="timm")
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // n_jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

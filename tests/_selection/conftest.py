@@ -1,0 +1,87 @@
+"""Photographs and networks that the tests of the selection share.
+
+Imports are late: tests of other candidates run without torch.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Paths of small photographs of three classes, and their labels."""
+    Image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    paths = []
+    for i, label in enumerate(y):
+        small = rng.integers(0, 100 + 70 * label, size=(5, 5, 3)).astype(np.uint8)
+        paths.append(str(folder / f"{i:02}.jpg"))
+        Image.fromarray(small).resize((40, 36)).save(paths[-1])
+    return paths, y
+
+
+@pytest.fixture
+def copied(data, tmp_path):
+    """The same, to be spoiled."""
+    paths, y = data
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    copies = []
+    for path in paths:
+        copies.append(str(folder / os.path.basename(path)))
+        with open(path, "rb") as source, open(copies[-1], "wb") as target:
+            target.write(source.read())
+    return copies, y
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Five networks of one geometry and of different means."""
+    from image_pool import write_model
+
+    folder = tmp_path_factory.mktemp("models")
+    return [write_model(folder / f"m{i}", i, mean=0.1 * i) for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, models):
+    """Results of these networks, each image being opened once."""
+    from image_pool import candidates, select
+
+    return select(candidates(models)).fit(*data).results_
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The images that are opened, in order."""
+    from sklearn_ncti.backbones import _images
+
+    seen = []
+    real = _images._open
+
+    def counting(file, name):
+        seen.append(os.fspath(name))
+        return real(file, name)
+
+    monkeypatch.setattr(_images, "_open", counting)
+    return seen
+
+
+@pytest.fixture
+def extracted(monkeypatch):
+    """The models that extract features, in order."""
+    from sklearn_ncti import TimmBackbone
+
+    seen = []
+    real = TimmBackbone.extract
+
+    def counting(self, *args, **kwargs):
+        seen.append(os.path.basename(self.model))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(TimmBackbone, "extract", counting)
+    return seen

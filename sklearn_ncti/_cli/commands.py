@@ -9,11 +9,11 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -24,7 +24,14 @@ from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
-from .inputs import UsageError, check_rows, load_candidates, read_baseline, weight_files
+from .inputs import (
+    UsageError,
+    check_rows,
+    load_candidates,
+    read_baseline,
+    read_prior,
+    weight_files,
+)
 from .options import DemoOptions, Options, Outputs, RankOptions, ScoreOptions, ScoringOptions
 from .outputs import (
     Outcome,
@@ -121,10 +128,12 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     """Rank timm models on a folder of images."""
     scoring = options.scoring
     paths, labels, names, baseline = _rank_inputs(options, outputs)
+    normalization = scoring.normalization or "minmax"
+    prior = read_prior(scoring.prior, names, normalization)
     selector = ModelSelector(
         [_backbone(name, options) for name in names],
         scorer=_scorer(scoring),
-        normalization=scoring.normalization or "minmax",
+        normalization=normalization,
         refit=False,
         n_jobs=options.jobs,
         memory=options.cache,
@@ -132,6 +141,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         n_resamples=scoring.resamples,
         random_state=scoring.random_state,
         baseline=baseline,
+        prior=prior,
         verbose=1,
     )
     say(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes")
@@ -202,9 +212,20 @@ def _score(options: ScoreOptions) -> Outcome:
         n_resamples=scoring.resamples,
         random_state=scoring.random_state,
         baseline=read_baseline(scoring.baseline, features),
+        prior=_prior_of_features(scoring.prior, features, normalization),
     )
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
     return Outcome(options.command, ranking, str(ranking), facts, scoring)
+
+
+def _prior_of_features(value: str | None, names: Iterable[str], normalization: str) -> Any:
+    """Return the prior of features, whose names are those of files."""
+    if value == "imagenet":
+        raise UsageError(
+            "--prior imagenet needs the names of timm models, which `score` does not know; give a "
+            "JSON file that maps the names of the candidates to numbers"
+        )
+    return read_prior(value, names, normalization)
 
 
 def _demo(options: DemoOptions) -> Outcome:
@@ -266,8 +287,9 @@ def _named_inputs(options: Options) -> list[Path]:
     if isinstance(options, DemoOptions):
         return []
     files = options.files if isinstance(options, ScoreOptions) else []
-    baseline = options.scoring.baseline
-    return files if baseline is None else [*files, baseline]
+    baseline, prior = options.scoring.baseline, options.scoring.prior
+    records = [] if prior in (None, "imagenet") else [Path(prior)]
+    return [*files, *records, *([] if baseline is None else [baseline])]
 
 
 def _give_out(outcome: Outcome, outputs: Outputs) -> int:

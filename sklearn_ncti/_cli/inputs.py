@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline
 from .options import ScoringOptions
 
@@ -142,6 +143,49 @@ def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] |
         return check_baseline({name: float(value) for name, value in pairs}, list(names))
     except (ValueError, OverflowError) as exc:
         raise UsageError(f"{option}: {exc}") from exc
+
+
+def read_prior(value: str | None, names: Iterable[str], normalization: str) -> Any:
+    """Return a prior from the option: "imagenet", or the records of a JSON file.
+
+    Parameters
+    ----------
+    value : str or None
+        The word "imagenet", or the path of a JSON file: an object that maps names of models to
+        numbers, or a list of such objects.
+
+    names : iterable of str
+        Names of the candidates.
+
+    normalization : str
+        Normalisation of the ranking.
+
+    Returns
+    -------
+    prior : "imagenet", dict, list of dict, or None
+        What `ModelSelector` takes. None without the option.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or holds something else.
+    """
+    if value is None or value == "imagenet":
+        return value
+    option = f"--prior {value}"
+    try:
+        prior = json.loads(Path(value).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise UsageError(f"{option} is not a readable JSON file: {exc}") from exc
+    if not isinstance(prior, dict | list):
+        raise UsageError(
+            f'{option} must hold an object such as {{"resnet18": 69.8}}, or a list of such objects'
+        )
+    try:
+        check_prior(prior, list(names), normalization)
+    except (TypeError, ValueError) as exc:
+        raise UsageError(f"{option}: {exc}") from exc
+    return prior
 
 
 def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:

@@ -36,6 +36,7 @@ class ScoringOptions:
     random_state: int
     cv: int | None
     baseline: Path | None
+    prior: str | None
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,13 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
         help="numbers to show next to the scores, larger is better, such as published "
         "accuracies: a JSON object that maps model names to numbers",
     )
+    group.add_argument(
+        "--prior",
+        metavar="imagenet|FILE.json",
+        help="what is known of the models without these images, as one more component of the "
+        "score: published ImageNet accuracies of timm models, or a JSON object that maps model "
+        "names to numbers, or a list of such objects",
+    )
 
 
 def _add_measure(group: argparse._ArgumentGroup) -> None:

@@ -15,16 +15,18 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._ranking.rank_features import check_baseline, rank_results
+from .._ranking.prior import check_prior
+from .._ranking.rank_features import check_baseline, rank_results, summand_names
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
-from .._scoring.scorers import check_scorers, component_names, holds_rows_out, is_pair
+from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .features import extract
 from .jobs import FitTask, run_candidates
+from .prior import prior_of
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -72,7 +74,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ``companions.NCE``) look at the classification head instead, in the same pass. A name
         whose columns are in `results_` already is refused.
 
-    cv : int, cross-validation splitter or iterable of splits, default=None
+    cv : int, "loo", cross-validation splitter or iterable of splits, default=None
         How rows are held out before they are measured: `cv` of the :class:`NCTIScorer` or
         component that ranks. The cure for few rows. None leaves the scorer as it is.
 
@@ -92,6 +94,11 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     baseline : dict of str to float, default=None
         A number for candidates by name, such as published accuracies, that the ranking is
         compared with.
+
+    prior : dict of str to float, list of dict, or "imagenet", default=None
+        What is known of candidates without the target data, as one more component of the
+        score; see :ref:`prior`. "imagenet" takes the published top-1 accuracy of timm models from
+        :func:`~sklearn_ncti.datasets.load_catalogue`.
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -142,7 +149,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         weights as timm states it, empty where it does not. With `n_resamples` also
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
         normalisation holds the score in at least half of the resamples),
-        `best_probability` and `group`.
+        `best_probability` and `group`; with a `prior` also `prior`, `normalized_prior` and
+        `prior_imputed`.
 
     best_index_ : int
         Position of the best candidate in `results_`.
@@ -200,12 +208,13 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "models": [list, tuple],
         "scorer": [HasMethods(["fit", "score"]), list, tuple, None],
-        "cv": ["cv_object"],
+        "cv": ["cv_object", StrOptions({"loo"})],
         "normalization": [StrOptions(set(NORMALIZATIONS))],
         "weights": [Mapping, None],
         "n_resamples": [Interval(Integral, 0, MAX_RESAMPLES, closed="both")],
         "random_state": ["random_state"],
         "baseline": [Mapping, None],
+        "prior": [Mapping, list, tuple, StrOptions({"imagenet"}), None],
         "final_estimator": [HasMethods(["fit"]), None],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -226,6 +235,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         n_resamples: int = 0,
         random_state: Any = None,
         baseline: Mapping[str, float] | None = None,
+        prior: Any = None,
         final_estimator: Any = None,
         refit: bool = True,
         n_jobs: int | None = None,
@@ -242,6 +252,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.n_resamples = n_resamples
         self.random_state = random_state
         self.baseline = baseline
+        self.prior = prior
         self.final_estimator = final_estimator
         self.refit = refit
         self.n_jobs = n_jobs
@@ -335,8 +346,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         )
         scorers = check_scorers(self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
-        check_weights(self.weights, component_names(scorers.ranking))
-        baseline = check_baseline(self.baseline, [name for name, _ in candidates])
+        names = [name for name, _ in candidates]
+        prior = check_prior(prior_of(self.prior, candidates), names, self.normalization)
+        check_weights(self.weights, summand_names(scorers.ranking, prior))
+        baseline = check_baseline(self.baseline, names)
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
         context = FitContext(
             X,
@@ -359,20 +372,21 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 for name, _ in candidates
             ]
             results, context = run_candidates(candidates, context, tasks, self.n_jobs)
-            self._set_results(results, context, baseline)
+            self._set_results(results, context, baseline, prior)
             if self.refit:
                 subcontext = callbacks.subcontext(task_name="refit-best-model")
                 with FitTask(subcontext, self).running(X, y):
                     self._refit(candidates[self.best_index_][1], context)
         return self
 
-    def _set_results(self, results, context, baseline):
+    def _set_results(self, results, context, baseline, prior):
         """Rank the results of all candidates, and set the fitted attributes."""
         self.ranking_ = rank_results(
             results,
             normalization=self.normalization,
             weights=self.weights,
             baseline=baseline,
+            prior=prior,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results

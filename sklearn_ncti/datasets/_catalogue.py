@@ -222,7 +222,8 @@ def load_catalogue() -> Catalogue:
 # The arrays are read-only, so that one catalogue can serve everybody.
 @cache
 def _load() -> Catalogue:
-    comments, rows = [], []
+    comments: list[str] = []
+    rows: list[str] = []
     with gzip.open(_FILE, "rt", encoding="utf-8", newline="") as lines:
         for line in lines:
             (comments if line.startswith("#") else rows).append(line)

@@ -57,6 +57,47 @@ def test_refused_baselines(run, files, tmp_path, text, message):
     assert message in err
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "is not a readable JSON file"),
+        ("3", "must hold an object such as"),
+        ("{}", "prior is empty"),
+        ('{"Wide": 1}', "prior has none of the candidates"),
+        ('[{"wide": 1}, {"wide": "x"}]', "prior[1]['wide'] is 'x'"),
+    ],
+)
+def test_refused_priors(run, files, tmp_path, text, message):
+    file = tmp_path / "records.json"
+    if text is not None:
+        file.write_text(text)
+    status, out, err = run("score", *files, "--prior", str(file))
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith(f"sklearn-ncti score: error: --prior {file}")
+    assert message in err
+
+
+def test_features_have_no_imagenet_accuracies(run, files):
+    status, _, err = run("score", *files, "--prior", "imagenet")
+    assert status == 2
+    assert "--prior imagenet needs the names of timm models" in err
+
+
+def test_a_prior_is_added_to_the_score(run, files, tmp_path):
+    records = tmp_path / "records.json"
+    records.write_text('[{"wide": 1, "narrow": 2}, {"wide": 10, "narrow": 30}]')
+    status, out, _ = run("score", *files, "--prior", str(records))
+    assert status == 0
+    assert "score = seli + ncc + vc + prior (minmax" in out
+    # Nor is it overwritten.
+    status, _, err = run(
+        "score", *files, "--prior", str(records), "--json", str(records), "--force"
+    )
+    assert status == 2
+    assert "records.json" in err
+
+
 def test_same_stems_are_told_apart_by_their_paths(run, files, tmp_path):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "wide.npz"

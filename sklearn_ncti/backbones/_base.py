@@ -189,10 +189,10 @@ class BaseBackbone(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Load the network and learn the width of its features.
+        """Load the network and find the number of its features.
 
-        No image is decoded: one blank image goes through the network. `X` is checked to hold
-        images, and its files to be there.
+        No image is decoded: one blank image goes through the network. `X` must hold images, and
+        its files must exist.
 
         Parameters
         ----------
@@ -232,9 +232,9 @@ class BaseBackbone(
         Returns
         -------
         features : ndarray of shape (n, n_features_out_) and dtype float32
-            The features, one row for each image in the order given. Values that the network
-            makes NaN or infinite are left as they are. With ``on_bad_image="skip"`` the row
-            of an image that cannot be read is NaN, and a warning names it.
+            The features, one row for each image in the order given. NaN and infinite values of
+            the network are returned unchanged. With ``on_bad_image="skip"`` the rows of
+            unreadable images are NaN, and a warning names them.
 
         Raises
         ------

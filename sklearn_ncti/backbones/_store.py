@@ -39,7 +39,7 @@ class FeatureStore:
         self._warned: set[str] = set()
 
     def path(self, identity: Mapping[str, Any]) -> Path:
-        """Where the features of `identity`, which JSON can hold, are kept."""
+        """Return the file of the features of `identity`, which JSON can hold."""
         return self.folder / f"{key_of(identity)}.npz"
 
     def holds(self, identity: Mapping[str, Any]) -> bool:

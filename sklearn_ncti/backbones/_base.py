@@ -8,7 +8,7 @@ its network is made.
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -341,18 +341,7 @@ class BaseBackbone(
         `images` are what `check_images` returned, decoded on the way and then forgotten, or
         images that are prepared for several networks.
         """
-        unreadable: dict[int, str] = {}
-        if isinstance(images, PreparedImages):
-            unreadable = images.unreadable
-            source = images.batches(self.batch_size)
-        else:
-            source = decode(
-                images,
-                network.preparation,
-                self.batch_size,
-                num_workers=self.num_workers,
-                unreadable=unreadable if on_bad_image == "skip" else None,
-            )
+        source, unreadable = self._batches(network, images, on_bad_image)
         # Its file needs torch to be read.
         from ._gather import gather
 
@@ -377,6 +366,25 @@ class BaseBackbone(
             {output: network.parameters_for(output) for output in widths},
             network.license,
         )
+
+    def _batches(
+        self,
+        network: "Network",
+        images: np.ndarray | list | PreparedImages,
+        on_bad_image: str,
+    ) -> tuple[Generator[np.ndarray, None, None], dict[int, str]]:
+        """Return the batches, and the dict that will hold the unreadable images."""
+        if isinstance(images, PreparedImages):
+            return images.batches(self.batch_size), images.unreadable
+        unreadable: dict[int, str] = {}
+        batches = decode(
+            images,
+            network.preparation,
+            self.batch_size,
+            num_workers=self.num_workers,
+            unreadable=unreadable if on_bad_image == "skip" else None,
+        )
+        return batches, unreadable
 
     def _rows(
         self, network: "Network", batches: Iterator[np.ndarray], width: int, progress: Progress

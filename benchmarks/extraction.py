@@ -66,7 +66,7 @@ class Bare:
     """A loop over batches in memory, with what the backbone uses: precision and layout."""
 
     def __init__(self, backbone, prepared, batch_size):
-        network = backbone._load_network()
+        network = backbone._load_network((backbone.output,))
         self.module, self.device = network.module, network.device
         self.autocast = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=network.bfloat16

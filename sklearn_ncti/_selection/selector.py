@@ -42,14 +42,14 @@ def _final_estimator_has(method: str) -> Callable[[Any], bool]:
 class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Rank candidate backbones on labelled data, and keep the best one.
 
-    Every candidate turns `X` into features; a scorer measures how near these are to neural
-    collapse; the components are normalised over the candidates and added. Nothing is
+    Every candidate turns `X` into features. A scorer measures how close these are to neural
+    collapse. The components are normalised over the candidates and added. Nothing is
     fine-tuned. Candidates are usually ``timm`` models over images, but any scikit-learn
     transformer will do.
 
-    A candidate that fails, at whatever step, is ranked last with its error and warned about;
-    the others are ranked. Names are checked before anything is downloaded. Image backbones of
-    one input geometry share their images: each is read, decoded and resized once.
+    A candidate that fails at any step is ranked last with its error, and a warning names it.
+    Names are checked before anything is downloaded. Image backbones of one input geometry
+    share their images: each is read, decoded and resized once.
 
     Read more in the :ref:`User Guide <selection>`.
 
@@ -61,22 +61,23 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         - the name of a ``timm`` model, such as ``"resnet18.a1_in1k"``,
           ``"local-dir:folder"`` or ``"hf-hub:owner/name"``;
         - a wildcard of ``timm`` names with pre-trained weights, such as ``"convnext_t*"``;
-        - a torch module that gives features, see :class:`TorchBackbone`;
+        - a torch module that returns features, see :class:`TorchBackbone`;
         - a transformer, such as ``TimmBackbone("resnet18", batch_size=8)`` or ``PCA()``;
         - a pair (name, any of these but a wildcard).
 
         Items without a name of their own are named after the model or the class.
 
     scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
-        What scores a feature matrix, as in :func:`rank_features`: the first of a list ranks,
-        the others are shown beside it. None for ``NCTIScorer()``. Of a :class:`TimmBackbone`
-        that gives features, scorers of source-class probabilities (``companions.LEEP`` and
-        ``companions.NCE``) look at the classification head instead, in the same pass. A name
-        whose columns are in `results_` already is refused.
+        Scorer of a feature matrix, as in :func:`rank_features`. The first of a list ranks, the
+        others are shown as additional columns. None for ``NCTIScorer()``. Scorers of
+        source-class probabilities (``companions.LEEP`` and ``companions.NCE``) get those of the
+        classification head of a :class:`TimmBackbone`, computed in the same pass as the
+        features. A name whose columns are in `results_` already is refused.
 
     cv : int, "loo", cross-validation splitter or iterable of splits, default=None
-        How rows are held out before they are measured: `cv` of the :class:`NCTIScorer` or
-        component that ranks. The cure for few rows. None leaves the scorer as it is.
+        Cross-validation strategy used to score held-out rows: `cv` of the :class:`NCTIScorer`
+        or component that ranks. Recommended for small samples. If None, the scorer's own
+        setting is used.
 
     normalization : {"minmax", "zscore", "rank", "absolute"}, default="minmax"
         How components become comparable before they are added, see :func:`rank_features`.
@@ -92,8 +93,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Controls the bootstrap resampling. Pass an int for reproducible output across calls.
 
     baseline : dict of str to float, default=None
-        A number for candidates by name, such as published accuracies, that the ranking is
-        compared with.
+        Numbers by name of candidate, such as published accuracies, with which the ranking is
+        compared.
 
     prior : dict of str to float, list of dict, or "imagenet", default=None
         What is known of candidates without the target data, as one more component of the
@@ -108,30 +109,30 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Whether to fit the best candidate, and the final estimator, on all of `X`.
 
     n_jobs : int, default=None
-        Candidates that run at the same time, through joblib. None for 1. Image backbones run
-        in threads unless another backend of joblib is chosen, and are spread over the GPUs
-        of the machine in turns.
+        Number of candidates that run at the same time, through joblib. None for 1. Image
+        backbones run in threads unless another backend of joblib is chosen, and are spread
+        over the GPUs of the machine in turns.
 
     error_score : "raise" or float, default=nan
-        What a failed candidate shows as its score; it is ranked last whatever the value.
-        "raise" stops at the first failure.
+        Score of a failed candidate, which is ranked last whatever the value. "raise" stops at
+        the first failure.
 
     memory : str, path or joblib.Memory, default=None
-        The folder where features are kept, so that the next fit extracts only what is
-        missing: after a change of the list, or where a run was stopped. Features of image
-        backbones are kept by what made them: the weights, what a torch module makes of two
-        fixed images, the preparation, precision and kind of device, and the images. Files are
-        the same while path, size and time of change are. Where the folder is closed, a warning
-        says so, and the fit goes on without it. Name only folders that you trust: those of
-        other candidates are unpickled.
+        Folder in which features are cached, so that the next fit extracts only what is
+        missing: after a change of the list, or where a run was stopped. The cache key of image
+        backbones holds all that determines the features: the weights, or what a torch module
+        computes for two fixed images; the preparation, precision and kind of device; and the
+        images. A file counts as unchanged while its path, size and time of change are the
+        same. If the folder cannot be used, a warning says so, and the fit goes on without it.
+        Use only folders that you trust: cached features of other candidates are unpickled.
 
     on_bad_image : {"raise", "skip"}, default="raise"
-        What becomes of an image that image backbones cannot read. "raise" ends the fit and
-        names it; "skip" leaves its row out for all candidates alike, and warns.
+        How to handle images that image backbones cannot read. "raise" ends the fit with an
+        error that names the first. "skip" leaves their rows out for all candidates, and warns.
 
     verbose : int, default=0
-        1 writes a line per candidate to standard error; 2 also shows the progress of each
-        ``timm`` model given by name.
+        If 1, write a line per candidate to standard error. If 2, also show the progress of
+        each ``timm`` model given by name.
 
     Attributes
     ----------
@@ -145,7 +146,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and `error`
         (empty where there was none). Of image backbones also `images_per_second`,
         `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
-        network), NaN for features that were kept; `n_parameters`, and the `license` of the
+        network), NaN for cached features; `n_parameters`, and the `license` of the
         weights as timm states it, empty where it does not. With `n_resamples` also
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
         normalisation holds the score in at least half of the resamples),
@@ -531,7 +532,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "ranking_")
 
-    # scikit-learn has two ways to a notebook and makes the diagram anew in each.
+    # scikit-learn has two ways to a notebook, and makes the diagram in each of them.
     def _repr_html_inner(self):
         bundle = self._repr_mimebundle_()
         return bundle["text/html"]

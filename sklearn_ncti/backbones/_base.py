@@ -8,7 +8,7 @@ its network is made.
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -189,10 +189,10 @@ class BaseBackbone(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Load the network and learn the width of its features.
+        """Load the network and find the number of its features.
 
-        No image is decoded: one blank image goes through the network. `X` is checked to hold
-        images, and its files to be there.
+        No image is decoded: one blank image goes through the network. `X` must hold images, and
+        its files must exist.
 
         Parameters
         ----------
@@ -232,9 +232,9 @@ class BaseBackbone(
         Returns
         -------
         features : ndarray of shape (n, n_features_out_) and dtype float32
-            The features, one row for each image in the order given. Values that the network
-            makes NaN or infinite are left as they are. With ``on_bad_image="skip"`` the row
-            of an image that cannot be read is NaN, and a warning names it.
+            The features, one row for each image in the order given. NaN and infinite values of
+            the network are returned unchanged. With ``on_bad_image="skip"`` the rows of
+            unreadable images are NaN, and a warning names them.
 
         Raises
         ------
@@ -341,18 +341,7 @@ class BaseBackbone(
         `images` are what `check_images` returned, decoded on the way and then forgotten, or
         images that are prepared for several networks.
         """
-        unreadable: dict[int, str] = {}
-        if isinstance(images, PreparedImages):
-            unreadable = images.unreadable
-            source = images.batches(self.batch_size)
-        else:
-            source = decode(
-                images,
-                network.preparation,
-                self.batch_size,
-                num_workers=self.num_workers,
-                unreadable=unreadable if on_bad_image == "skip" else None,
-            )
+        source, unreadable = self._batches(network, images, on_bad_image)
         # Its file needs torch to be read.
         from ._gather import gather
 
@@ -377,6 +366,25 @@ class BaseBackbone(
             {output: network.parameters_for(output) for output in widths},
             network.license,
         )
+
+    def _batches(
+        self,
+        network: "Network",
+        images: np.ndarray | list | PreparedImages,
+        on_bad_image: str,
+    ) -> tuple[Generator[np.ndarray, None, None], dict[int, str]]:
+        """Return the batches, and the dict that will hold the unreadable images."""
+        if isinstance(images, PreparedImages):
+            return images.batches(self.batch_size), images.unreadable
+        unreadable: dict[int, str] = {}
+        batches = decode(
+            images,
+            network.preparation,
+            self.batch_size,
+            num_workers=self.num_workers,
+            unreadable=unreadable if on_bad_image == "skip" else None,
+        )
+        return batches, unreadable
 
     def _rows(
         self, network: "Network", batches: Iterator[np.ndarray], width: int, progress: Progress

@@ -36,7 +36,7 @@ _LOCK = Lock()
 
 
 def time_limit() -> float:
-    """Give the seconds that a download may go without progress; 0 where it is not watched."""
+    """Return the seconds that a download may go without progress; 0 for no limit."""
     text = os.environ.get(_VARIABLE, "") or str(_DEFAULT)
     try:
         seconds = float(text)

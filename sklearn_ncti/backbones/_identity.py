@@ -40,7 +40,7 @@ def stamp_files(X: Any) -> dict[str, list[int]]:
 def identify_images(
     images: np.ndarray | list, stamps: Mapping[str, list[int]] | None = None
 ) -> str:
-    """Say which images these are: paths, sizes and times of files, pixels of the others.
+    """Return a hash of which images these are: paths, sizes and times of files, pixels of others.
 
     `stamps` are what `stamp_files` returned, where that is known already.
     """
@@ -64,7 +64,7 @@ def identify_images(
 
 
 def identify_files(paths: Iterable[Path]) -> dict[str, list]:
-    """Say what files hold, by their names without the folder: their sizes and hashes."""
+    """Return sizes and hashes of files, by their names without the folder."""
     found = {}
     for path in paths:
         with path.open("rb") as file:

@@ -194,7 +194,7 @@ def _open(file: BinaryIO, name: str | bytes) -> "Image":
 
 
 def _is_read(name_of_format: str, make: Callable) -> bool:
-    """Say whether a format is one of ours, or was registered by the user's own plugin."""
+    """Whether a format is one of ours, or was registered by the user's own plugin."""
     return name_of_format in FORMATS or not getattr(make, "__module__", "").startswith("PIL.")
 
 
@@ -349,7 +349,7 @@ def _check_pixels(X: np.ndarray) -> None:
 
 
 def _as_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Give one image of an array as uint8, without a last axis of one channel."""
+    """Return one image of an array as uint8, without a last axis of one channel."""
     if pixels.dtype != np.uint8:
         wide = pixels.astype(np.result_type(pixels.dtype, np.float32), copy=False)
         pixels = np.rint(wide * 255).astype(np.uint8)

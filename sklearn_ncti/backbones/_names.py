@@ -129,7 +129,7 @@ def expand_model_names(patterns: Sequence[str], pretrained: bool = True) -> list
 
 
 def is_wildcard(name: str) -> bool:
-    """Say whether a name stands for several of timm's; those of folders never do."""
+    """Whether a name stands for several of timm's; those of folders never do."""
     return ":" not in name and any(character in name for character in "*?[")
 
 
@@ -149,7 +149,7 @@ def local_folder(name: str) -> Path:
 
 
 def _closest(word: str, known: Sequence[str]) -> str:
-    """Say which of the known names are close to `word`, if any are."""
+    """Return a sentence with the known names that are close to `word`, if any are."""
     close = difflib.get_close_matches(word, known, n=5, cutoff=0.5)
     return f" The closest names: {', '.join(close)}." if close else ""
 

@@ -15,7 +15,7 @@ from ._preparation import Preparation
 
 # The largest result of a layer on the CPU, for all images that go through it at once. The C
 # library does not keep memory of 32 MiB and more, nor as much as two or three results of 25 MiB
-# at its end: it is mapped anew for every layer, by which 64 images of 224 x 224 took 1.2 to
+# at its end: it is mapped again for every layer, by which 64 images of 224 x 224 took 1.2 to
 # 1.8 times as long (benchmarks/cpu_batches.py). Smaller parts than need be are slow as well:
 # threads wait for each other more often.
 _CPU_BYTES = 20 * 2**20
@@ -24,7 +24,7 @@ _CPU_BYTES = 20 * 2**20
 # back around it; two builds at once would draw from each other.
 _BUILD_LOCK = Lock()
 
-# Of an exported graph, which has no layers to look at, the pixels that go through it at once.
+# Of an exported graph, which has no layers to measure, the pixels that go through it at once.
 _CPU_PIXELS = 8 * 224 * 224
 
 
@@ -189,15 +189,15 @@ class Network:
             raise self._too_much(blank, exc) from exc
 
     def _too_much(self, pixels: np.ndarray, exc: Exception) -> MemoryError:
-        """Give the error of an image that is too much."""
+        """Return the error of an image that does not fit into memory."""
         return MemoryError(
             f"one image of {pixels.shape[1]} x {pixels.shape[2]} pixels is too much for the "
-            f"memory of {self.device} beside this network ({exc}). Free some, use "
+            f"memory of {self.device} next to this network ({exc}). Free some, use "
             "precision='bfloat16', or another device."
         )
 
     def _images_at_once(self, pixels: np.ndarray) -> int:
-        """Say in how large parts these images go through the network."""
+        """Return the number of images that go through the network at once."""
         return min(len(pixels), self.limit or len(pixels), self._cpu_part or len(pixels))
 
     def _find_cpu_part(self, pixels: np.ndarray) -> torch.Tensor:
@@ -229,21 +229,21 @@ class Network:
         return rows
 
     def _to_device(self, pixels: np.ndarray) -> torch.Tensor:
-        """Give the pixels on the device."""
+        """Return the pixels on the device."""
         if not pixels.flags.writeable:
             # torch has no tensors that cannot be written to, and warns of them.
             pixels = pixels.copy()
         batch = torch.from_numpy(pixels)
         if self.device.type == "cuda":
-            # From pinned memory the copy runs beside the work of the device.
+            # From pinned memory the copy runs while the device works.
             batch = batch.pin_memory()
         return batch.to(self.device, non_blocking=True)
 
     def _scaled(self, part: torch.Tensor) -> torch.Tensor:
-        """Give pixels as (n, channels, height, width), scaled as timm does, to the last bit.
+        """Return pixels as (n, channels, height, width), scaled as timm does, to the last bit.
 
         On the CPU they are overwritten by the next ones of the same thread: memory that comes
-        and goes with every part is mapped anew each time, as that of large layers is.
+        and goes with every part is mapped again each time, as that of large layers is.
         """
         images = None if self.device.type != "cpu" else getattr(self._scratch, "images", None)
         if images is None or images.shape[1:] != part.shape[1:] or len(images) < len(part):
@@ -325,7 +325,7 @@ def resolve_device(device: Any) -> torch.device:
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """Say whether the network runs under autocast to bfloat16."""
+    """Whether the network runs under autocast to bfloat16."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type != "cuda":
@@ -335,7 +335,7 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def empty_cache(device: torch.device) -> None:
-    """Give back what torch holds of a device's memory without using it."""
+    """Free the memory of a device that torch holds without using it."""
     if device.type in ("cuda", "mps"):
         getattr(torch, device.type).empty_cache()
 

@@ -10,7 +10,7 @@ from ._preparation import Geometry
 
 
 def identify_module(module: torch.nn.Module) -> str:
-    """Say which network this is: its class, its layers as they print, its weights."""
+    """Return a hash of a network: its class, its layers as they print, its weights."""
     digest = hashlib.sha256()
     kind = type(module)
     digest.update(f"{kind.__module__}.{kind.__qualname__} {module!r}".encode())
@@ -28,9 +28,9 @@ def identify_module(module: torch.nn.Module) -> str:
 
 
 def identify_network(network: Network) -> dict[str, str] | None:
-    """Say which network this is by what it holds and what it computes.
+    """Return hashes of what a network holds and of what it computes.
 
-    None where that cannot be said: its output is random, or the fixed images are nothing for it.
+    None if its output is random, or it cannot run on the fixed images.
     """
     try:
         known = {"module": identify_module(network.module), "output": _checksum(network)}

@@ -117,7 +117,7 @@ class Preparation:
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Give the size of the largest image that the resizing of an image makes.
+        """Return the size of the largest image that the resizing of an image makes.
 
         By "center", the default, the image keeps its proportions and covers what is cropped
         from it. Pillow resizes all rows to the new width before it changes their number.
@@ -129,7 +129,7 @@ class Preparation:
         return new_width, max(new_height, height)
 
     def blank(self, n_images: int) -> np.ndarray:
-        """Give the pixels of black images."""
+        """Return the pixels of black images."""
         return np.zeros((n_images, *self.geometry.shape), dtype=self.geometry.dtype)
 
 

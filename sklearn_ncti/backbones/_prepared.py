@@ -42,7 +42,7 @@ class PreparedImages:
         Threads that decode, as for the backbones.
 
     on_bad_image : {"raise", "skip"}
-        What becomes of an image that cannot be read.
+        How to handle unreadable images.
 
     budget : int
         Bytes that are kept in memory. More lie in a temporary file, which has no name any
@@ -118,7 +118,7 @@ class PreparedImages:
                     raise self._error
                 try:
                     if self._source is None:
-                        # Not before: of features that are all kept nobody needs the images.
+                        # Not before: if all features are cached, no image is needed.
                         self._pixels = self._allocate()
                         self._source = self._start(out=self._pixels)
                     self._done += len(next(self._source))
@@ -131,7 +131,7 @@ class PreparedImages:
                     raise
 
     def _allocate(self) -> np.ndarray:
-        """Give an array in memory, or in a file without a name if it is beyond the budget."""
+        """Return an array in memory, or in a file without a name if it exceeds the budget."""
         shape = (len(self), *self.geometry.shape)
         if self.nbytes <= self._budget:
             return np.empty(shape, dtype=self.geometry.dtype)

@@ -39,7 +39,7 @@ class FeatureStore:
         self._warned: set[str] = set()
 
     def path(self, identity: Mapping[str, Any]) -> Path:
-        """Where the features of `identity`, which JSON can hold, are kept."""
+        """Return the file of the features of `identity`, which JSON can hold."""
         return self.folder / f"{key_of(identity)}.npz"
 
     def holds(self, identity: Mapping[str, Any]) -> bool:
@@ -71,15 +71,15 @@ class FeatureStore:
         except OSError as exc:
             self._warn_once(
                 "read",
-                f"the features kept in {os.fspath(path)!r} cannot be read ({exc}) and are made "
-                "anew, as are others for which that is so.",
+                f"the cached features in {os.fspath(path)!r} cannot be read ({exc}) and are "
+                "extracted again, as are others for which that is so.",
             )
             return None
         except Exception as exc:
             # What a damaged file makes of its reader may be almost any error.
             warnings.warn(
-                f"the features kept in {os.fspath(path)!r} are damaged "
-                f"({type(exc).__name__}: {exc}) and are made anew.",
+                f"the cached features in {os.fspath(path)!r} are damaged "
+                f"({type(exc).__name__}: {exc}) and are extracted again.",
                 UserWarning,
                 stacklevel=find_stack_level(),
             )

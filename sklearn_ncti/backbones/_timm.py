@@ -29,67 +29,67 @@ _GEOMETRY_SECONDS = 5
 class TimmBackbone(BaseBackbone):
     """Images to the pooled features of a model of timm, or to the probabilities of its classes.
 
-    The network is frozen, and its classifier left out unless it is asked for. Every image is
-    prepared by the model's own evaluation transform, as timm defines it: resizing, cropping and
-    normalisation differ between models, and a model only shows what it can do on images
-    prepared for it.
+    The network is frozen, and loaded without its classifier unless probabilities are wanted.
+    Every image is prepared by the model's own evaluation transform, as timm defines it:
+    resizing, cropping and normalisation differ between models, and a model needs the
+    preparation that it was trained with.
 
     Parameters
     ----------
     model : str
-        The name of the model: one of timm's names with or without the tag of its weights
+        Name of the model: one of timm's names with or without the tag of its weights
         (``"resnet50"``, ``"resnet50.a1_in1k"``), ``"hf-hub:owner/name"`` for a model on the
         Hugging Face hub, or ``"local-dir:folder"`` for a folder that holds ``config.json``
         and the weights.
 
     pretrained : bool, default=True
-        Whether to load the pre-trained weights. Without them the network is drawn at random.
+        Whether to load the pre-trained weights. If False, the weights are random.
 
     output : {"features", "probabilities"}, default="features"
-        What `transform` gives: pooled features, or what the network's own classification head
-        says of the classes that it was trained on, as probabilities (the softmax of its
-        logits, in float32). A model without a head is an error then; that the head of a model
-        is a classifier is taken for granted. In a :class:`~sklearn_ncti.ModelSelector`,
-        scorers of probabilities look at the head of a backbone that gives features as well.
+        What `transform` returns: pooled features, or the probabilities of the classes that
+        the network was trained on (the softmax of the logits of its classification head, in
+        float32). A model without a head then raises an error; the head is assumed to be a
+        classifier. A :class:`~sklearn_ncti.ModelSelector` gets the probabilities for scorers
+        that need them from a backbone of features as well, in the same pass.
 
     device : str or torch.device, default="auto"
-        Where the network runs. ``"auto"`` is a CUDA device if there is one, else Apple's
+        Device of the network. ``"auto"`` is a CUDA device if one is available, else Apple's
         ``"mps"``, else the CPU.
 
     batch_size : int, default=64
-        The number of images that are prepared together and go through the network at once;
-        on the CPU they go through it in smaller parts, which is faster. Where they are too
-        many for the memory of the device, a warning says how many it can be.
+        Number of images that are prepared together, and the upper limit of those that go
+        through the network at once. On the CPU they go through it in smaller parts, which is
+        faster. If they do not fit into the memory of the device, a warning says how many do.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        What the network computes in. ``"bfloat16"`` is torch's autocast to it; ``"auto"``
-        takes it on CUDA devices that have it, and float32 elsewhere.
+        Precision of the network. ``"bfloat16"`` uses torch's autocast. ``"auto"`` is bfloat16
+        on CUDA devices that support it, and float32 elsewhere.
 
     num_workers : int, default=None
-        The number of threads that read and prepare images. ``None`` is one for each CPU, at
-        most 8; 0 prepares them in the calling thread.
+        Number of threads that read and prepare images. ``None`` is one for each CPU, at most
+        8. 0 uses the calling thread.
 
     compile : bool, default=False
-        Whether torch compiles the network, which takes a minute or so and pays for many
-        images. Where that fails, a warning says why and the network runs as it is.
+        Whether to call `torch.compile`. Compilation takes about a minute and pays off for
+        large image sets. If it fails, a warning says why and the network runs uncompiled.
 
     on_bad_image : {"raise", "skip"}, default="raise"
-        What becomes of an image that cannot be read. ``"raise"`` stops at the first and names
-        it. ``"skip"`` goes on; `transform` gives one row for each image all the same, and
-        that of a bad one is NaN. In a :class:`~sklearn_ncti.ModelSelector` the parameter of
-        that name of the selector counts instead.
+        How to handle unreadable images. ``"raise"`` raises an error that names the first.
+        ``"skip"`` continues: `transform` still returns one row per image, and the rows of
+        unreadable images are NaN. In a :class:`~sklearn_ncti.ModelSelector` the selector's
+        parameter of the same name is used instead.
 
     random_state : int, default=0
-        The seed of the weights that are not loaded.
+        Seed of weights that are not loaded.
 
     verbose : int, default=0
-        From 1 on, the standard error stream shows how far the work has come: with a bar on a
-        terminal, in a log with a line from time to time.
+        If 1 or more, show progress on the standard error stream: a bar on a terminal,
+        occasional lines in a log.
 
     Attributes
     ----------
     n_features_out_ : int
-        The width of the features, or the number of source classes.
+        Number of features, or of source classes.
 
     See Also
     --------
@@ -99,9 +99,9 @@ class TimmBackbone(BaseBackbone):
     -----
     Images are converted to RGB (to grey for a model with one input channel). 16-bit grey
     images are scaled to 8 bits. Transparency is dropped and the EXIF orientation is not
-    applied, as in timm. Of an animated image the first frame counts.
+    applied, as in timm. Only the first frame of an animated image is used.
 
-    The network is no part of a pickle: it is loaded again at the first `transform`.
+    A pickle does not contain the network, which is loaded again at the first `transform`.
 
     Examples
     --------
@@ -196,7 +196,8 @@ class TimmBackbone(BaseBackbone):
         if both and not hasattr(module, "forward_head"):
             raise self._no_head("it has no forward_head, as models of timm have.")
         if not self.pretrained:
-            # Random weights of one seed are others where there is a head to be drawn as well.
+            # With a head, the same seed gives other random weights: those of the network without
+            # a head are put under it.
             module.load_state_dict(headless.state_dict(), strict=False)
         return module
 
@@ -256,15 +257,15 @@ class TimmBackbone(BaseBackbone):
             raise self._not_loaded(exc) from exc
 
     def _is_fetched(self) -> bool:
-        """Say whether what timm loads is downloaded beforehand; else timm does it by itself."""
+        """Whether files are downloaded before timm loads them; else timm downloads them."""
         downloads = is_of_hub(self.model) or (self.pretrained and is_registered(self.model))
         return downloads and find_spec("huggingface_hub") is not None and time_limit() > 0
 
     def _source(self) -> tuple[str, list[str]]:
-        """Say where timm loads the weights from, if they are downloaded.
+        """Return where timm downloads the weights from, if it does.
 
-        That is a repository of the hub, with the files of which the first that is there counts;
-        another address, without files; or neither, where they are not downloaded.
+        That is a repository of the hub and its possible files, the first of which that exists
+        is used; or another address without files; or neither if nothing is downloaded.
         """
         config = self._pretrained_config() or {}
         name = config.get("hf_hub_id")
@@ -277,7 +278,7 @@ class TimmBackbone(BaseBackbone):
         return config.get("url") or "", []
 
     def _from_cache(self) -> AbstractContextManager[None]:
-        """Give a context in which timm asks nobody for what was fetched from the hub."""
+        """Return a context in which timm loads fetched files of the hub from the cache alone."""
         if self._is_fetched() and (is_of_hub(self.model) or self._source()[1]):
             return from_cache()
         return nullcontext()
@@ -297,7 +298,7 @@ class TimmBackbone(BaseBackbone):
         return data.resolve_data_config(pretrained_cfg=config) if config else None
 
     def _pretrained_config(self) -> dict[str, Any] | None:
-        """Give what timm knows about the weights, without the network that they are for."""
+        """Return what timm knows about the weights, without building the network."""
         models = import_optional("timm.models", extra="timm")
         if self.model.startswith("local-dir:"):
             file = local_folder(self.model) / "config.json"
@@ -310,7 +311,7 @@ class TimmBackbone(BaseBackbone):
         return config.get("pretrained_cfg", config)
 
     def _hub_config_file(self, at_most: float = math.inf) -> Path:
-        """Give the configuration of a model on the hub, downloaded if it is not in the cache."""
+        """Return the configuration of a model on the hub, downloaded if it is not cached."""
         hub = import_optional("huggingface_hub", extra="timm")
         repository = self.model.partition(":")[2]
         if not self._is_fetched():

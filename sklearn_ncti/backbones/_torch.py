@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 class TorchBackbone(BaseBackbone):
     """Images to the features of a torch module.
 
-    The module returns features of shape (n, width), or (n, width, 1, 1); what it was trained
-    on says how its images are to be prepared.
+    The module returns features of shape (n, width), or (n, width, 1, 1). Prepare images as the
+    module was trained with: see the parameters from `input_size` to `crop_mode`.
 
     Parameters
     ----------
     module : torch.nn.Module, callable, path or torch.export.ExportedProgram
         One of four:
 
-        * a module. It is copied by `fit`, and itself neither changed nor run;
-        * a factory: a function or class that gives a new module when called without
+        * a module. `fit` copies it, and neither changes nor runs the module itself;
+        * a factory: a function or class that returns a new module when called without
           arguments;
         * the path of a ``.pt2`` file that `torch.export.save` wrote;
         * an exported program.
@@ -38,61 +38,60 @@ class TorchBackbone(BaseBackbone):
         (grey).
 
     mean : tuple of float, default=(0.485, 0.456, 0.406)
-        The mean of each channel, on the scale from 0 to 1, that is subtracted.
+        Mean of each channel, for values in [0, 1], which is subtracted.
 
     std : tuple of float, default=(0.229, 0.224, 0.225)
-        The standard deviation of each channel by which it is divided.
+        Standard deviation of each channel, for values in [0, 1], by which it is divided.
 
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"}, \
             default="bicubic"
         How images are resized.
 
     crop_pct : float, default=0.875
-        The part of the resized image's edge that the crop keeps, in (0, 1].
+        Share of the resized image's edge that the crop keeps, in (0, 1].
 
     crop_mode : {"center", "squash", "border"}, default="center"
-        How an image comes to its size: the centre is cut out, the image is squashed to the
-        proportions of `input_size` first, or borders in the colour of `mean` are added.
+        How images are brought to `input_size`: the centre is cut out, the image is first
+        squashed to these proportions, or borders in the colour of `mean` are added.
 
     device : str or torch.device, default="auto"
-        Where the network runs. ``"auto"`` is a CUDA device if there is one, else Apple's
+        Device of the network. ``"auto"`` is a CUDA device if one is available, else Apple's
         ``"mps"``, else the CPU.
 
     batch_size : int, default=64
-        The number of images that are prepared together and go through the network at once;
-        on the CPU they go through it in smaller parts, which is faster. Where they are too
-        many for the memory of the device, a warning says how many it can be.
+        Number of images that are prepared together, and the upper limit of those that go
+        through the network at once. On the CPU they go through it in smaller parts, which is
+        faster. If they do not fit into the memory of the device, a warning says how many do.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        What the network computes in. ``"bfloat16"`` is torch's autocast to it; ``"auto"``
-        takes it on CUDA devices that have it, save for exported programs, and float32
-        elsewhere.
+        Precision of the network. ``"bfloat16"`` uses torch's autocast. ``"auto"`` is bfloat16
+        on CUDA devices that support it, except for exported programs, and float32 elsewhere.
 
     num_workers : int, default=None
-        The number of threads that read and prepare images. ``None`` is one for each CPU, at
-        most 8; 0 prepares them in the calling thread.
+        Number of threads that read and prepare images. ``None`` is one for each CPU, at most
+        8. 0 uses the calling thread.
 
     compile : bool, default=False
-        Whether torch compiles the network, which takes a minute or so and pays for many
-        images. Where that fails, a warning says why and the network runs as it is.
+        Whether to call `torch.compile`. Compilation takes about a minute and pays off for
+        large image sets. If it fails, a warning says why and the network runs uncompiled.
 
     on_bad_image : {"raise", "skip"}, default="raise"
-        What becomes of an image that cannot be read. ``"raise"`` stops at the first and names
-        it. ``"skip"`` goes on; `transform` gives one row for each image all the same, and
-        that of a bad one is NaN. In a :class:`~sklearn_ncti.ModelSelector` the parameter of
-        that name of the selector counts instead.
+        How to handle unreadable images. ``"raise"`` raises an error that names the first.
+        ``"skip"`` continues: `transform` still returns one row per image, and the rows of
+        unreadable images are NaN. In a :class:`~sklearn_ncti.ModelSelector` the selector's
+        parameter of the same name is used instead.
 
     random_state : int, default=0
-        The seed of the weights that are not loaded: those that a factory draws.
+        Seed of weights that are not loaded: the random ones that a factory makes.
 
     verbose : int, default=0
-        From 1 on, the standard error stream shows how far the work has come: with a bar on a
-        terminal, in a log with a line from time to time.
+        If 1 or more, show progress on the standard error stream: a bar on a terminal,
+        occasional lines in a log.
 
     Attributes
     ----------
     n_features_out_ : int
-        The width of the features.
+        Number of features.
 
     See Also
     --------
@@ -102,11 +101,11 @@ class TorchBackbone(BaseBackbone):
     -----
     Images are converted to RGB, or to grey for a module with one input channel. 16-bit grey
     images are scaled to 8 bits. Transparency is dropped and the EXIF orientation is not
-    applied, as in timm. Of an animated image the first frame counts.
+    applied, as in timm. Only the first frame of an animated image is used.
 
-    The network that `fit` loads is no part of a pickle. A module or an exported program given
-    as the parameter `module` is, as every parameter: a factory or a path makes the smaller
-    pickle. Load ``.pt2`` files of people whom you trust only.
+    A pickle does not contain the network that `fit` loads. It does contain a module or an
+    exported program that was given as the parameter `module`: pickles are smaller with a
+    factory or a path. Load ``.pt2`` files only from people whom you trust.
 
     Examples
     --------
@@ -122,7 +121,7 @@ class TorchBackbone(BaseBackbone):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        # Their kinds need torch to be named, or looks at several parameters: see `_build`.
+        # Checking them needs torch, or several parameters at once: see `_build`.
         "module": "no_validation",
         "input_size": "no_validation",
         "mean": "no_validation",

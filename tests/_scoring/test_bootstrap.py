@@ -195,7 +195,7 @@ def test_one_component_and_other_scorers():
     fitted = SELIGeometry().fit(features["noise 0.5"], y)
     np.testing.assert_allclose(raw.resamples[:, 3].mean(), fitted.seli_)
     assert seli.best == "noise 0.0"
-    # A companion is fitted anew to the rows that were drawn.
+    # A companion is fitted again to the rows that were drawn.
     logme = rank_features(features, y, scorer=LogME(), normalization="absolute", **options)
     codes = encode_labels(y)[1]
     seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
@@ -208,7 +208,7 @@ def test_one_component_and_other_scorers():
     np.testing.assert_allclose(logme.resamples[:, 3], centred, **ROUNDING)
 
 
-def test_the_papers_variant_is_fitted_anew():
+def test_the_papers_variant_is_fitted_again():
     features, y = noisy_views(d=8)
     scorer = NCTIScorer(variant="paper")
     options = {"n_resamples": 40, "random_state": 0, "normalization": "absolute"}

@@ -94,12 +94,12 @@ def test_a_second_run_extracts_and_opens_nothing(
     assert final.transform(data[0][:3]).shape == (3, 96)
 
 
-def test_a_damaged_entry_is_made_anew(data, models, undisturbed, tmp_path, extracted):
+def test_a_damaged_entry_is_made_again(data, models, undisturbed, tmp_path, extracted):
     select(candidates(models), memory=str(tmp_path)).fit(*data)
     extracted.clear()
     entry = sorted((tmp_path / "features").iterdir())[2]
     entry.write_bytes(entry.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="damaged .* and are made anew"):
+    with pytest.warns(UserWarning, match="damaged .* and are extracted again"):
         results = select(candidates(models), memory=str(tmp_path)).fit(*data).results_
     assert len(extracted) == 1
     assert_same(results, undisturbed)
@@ -109,7 +109,7 @@ def test_a_damaged_entry_is_made_anew(data, models, undisturbed, tmp_path, extra
 
 
 def rewrite(path, change):
-    """Write an entry anew, whole but other than it was."""
+    """Write an entry again, whole but other than it was."""
     with np.load(path) as entry:
         features, facts = entry["features"], json.loads(str(entry["facts"]))
     features, facts = change(features, facts)
@@ -133,11 +133,11 @@ def rewrite(path, change):
     ],
     ids=["short", "flat", "nan", "no bad", "no place", "no number", "a list", "a fact", "facts"],
 )
-def test_an_entry_that_does_not_fit_is_made_anew(data, models, tmp_path, extracted, change):
+def test_an_entry_that_does_not_fit_is_made_again(data, models, tmp_path, extracted, change):
     expected = select(candidates(models[:2]), memory=str(tmp_path)).fit(*data).results_
     rewrite(sorted((tmp_path / "features").iterdir())[0], change)
     extracted.clear()
-    with pytest.warns(UserWarning, match="are made anew"):
+    with pytest.warns(UserWarning, match="are extracted again"):
         results = select(candidates(models[:2]), memory=str(tmp_path)).fit(*data).results_
     assert_same(results, expected)
     select(candidates(models[:2]), memory=str(tmp_path)).fit(*data)

@@ -52,7 +52,7 @@ def test_damage_is_noticed(store, subtests):
     for name, content in damages(path):
         with subtests.test(name):
             path.write_bytes(content)
-            with pytest.warns(UserWarning, match="are damaged .* and are made anew"):
+            with pytest.warns(UserWarning, match="are damaged .* and are extracted again"):
                 assert store.load(IDENTITY) is None
             store.save(IDENTITY, FEATURES, {})
             assert store.load(IDENTITY) is not None
@@ -178,7 +178,7 @@ def test_a_file_where_the_folder_should_be(tmp_path):
 def test_an_entry_of_another_key_is_no_entry(store):
     store.save({"another": 1}, FEATURES, {})
     store.path({"another": 1}).rename(store.path(IDENTITY))
-    with pytest.warns(UserWarning, match="written under another name.* made anew"):
+    with pytest.warns(UserWarning, match="written under another name.* extracted again"):
         assert store.load(IDENTITY) is None
 
 

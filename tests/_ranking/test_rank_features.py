@@ -179,9 +179,7 @@ def test_bad_arguments(problem):
         rank_features({"a": X}, y, weights={"seli": 0, "ncc": 0, "vc": 0})
     with pytest.raises(ValueError, match=r"weights\['vc'\] is nan"):
         rank_features({"a": X}, y, weights={"vc": np.nan})
-    with pytest.raises(
-        ValueError, match=r"weights must be at most 1e\+100 in size, got .*1e\+308"
-    ):
+    with pytest.raises(ValueError, match=r"must be at most 1e\+100 in size, got .*1e\+308"):
         rank_features({"a": X}, y, weights={"vc": 1e308})
     for value in ("1", None, 1j, 10**400):
         with pytest.raises(ValueError, match=r"weights\['vc'\] is .*; it must be a finite number"):

@@ -128,6 +128,14 @@ def test_probabilities_in_bfloat16_add_up_in_float32(data, folders):
     assert 0 < np.abs(full - half).max() < 0.05
 
 
+def test_an_output_that_changes_after_the_fit_needs_another_fit(data, folders):
+    backbone = TimmBackbone(folders[0], device="cpu").fit(data[0])
+    backbone.set_params(output="probabilities")
+    with pytest.raises(ValueError, match="Fit it again after a change of its parameters"):
+        backbone.transform(data[0][:2])
+    assert backbone.fit(data[0]).transform(data[0][:2]).shape == (2, 5)
+
+
 def test_rules_of_scikit_learn(data, folders):
     pd = pytest.importorskip("pandas")
     images, _ = data

@@ -21,7 +21,7 @@ def fidelity(monkeypatch):
     module = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "fidelity", module)
     spec.loader.exec_module(module)
-    # Two are enough to see what becomes of them.
+    # Two are enough to see their results.
     monkeypatch.setattr(module, "SUMS", {"NCTI cv=5": NCTIScorer(cv=5)})
     monkeypatch.setattr(module, "OTHERS", {"LogME": LogME()})
     return module

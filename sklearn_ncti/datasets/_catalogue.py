@@ -179,7 +179,7 @@ def load_catalogue() -> Catalogue:
         Name of the first data set that the tag names, such as "in1k", "in22k" or "laion2b".
         Data sets of fine-tuning, after "ft", are not considered.
 
-    `supervision` follows from the first of these rules that holds:
+    The first of these rules that holds decides `supervision`:
 
     * "labels": the tag ends in the name of a labelled data set (in1k, in12k, in21k, in22k,
       inw21k or bamboo; a resolution may follow), except for masked image modelling

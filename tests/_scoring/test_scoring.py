@@ -52,7 +52,7 @@ def test_few_rows_of_a_class_make_fewer_folds(pool):
         rank_features({"a": X[2:]}, labels[2:], scorer=KNeighborsClassifier())
 
 
-def test_scorers_beside_the_first(pool):
+def test_additional_scorers(pool):
     features, y = pool
     scorers = [
         NCTIScorer(),
@@ -91,7 +91,7 @@ def test_scorers_beside_the_first(pool):
 
 
 @pytest.mark.parametrize("shape", [(300, 40), (150, 200)], ids=["n > d", "n < d"])
-def test_scorers_beside_the_first_share_its_moments(monkeypatch, shape):
+def test_additional_scorers_share_the_moments(monkeypatch, shape):
     features = {}
     for seed, name in enumerate("ab"):
         features[name], y = make_problem(*shape, n_classes=4, spread=2.0, seed=seed)

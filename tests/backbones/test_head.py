@@ -439,7 +439,7 @@ def test_outputs_that_scorers_need(output, responses, expected):
     assert TorchBackbone(torch.nn.Flatten).outputs_for(responses) == ("features",)
 
 
-def test_beside_the_one_that_ranks_a_missing_head_is_a_missing_value(
+def test_a_missing_head_is_a_missing_value_of_an_additional_scorer(
     data, folders, headless, tmp_path, passes
 ):
     images, y = data

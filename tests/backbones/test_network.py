@@ -237,7 +237,7 @@ def by_hand(backbone, pixels):
         return backbone._network.module(batch.permute(0, 3, 1, 2)).numpy()
 
 
-def test_limit_counts_beside_the_parts_of_the_cpu(pixels, monkeypatch):
+def test_limit_holds_with_the_parts_of_the_cpu(pixels, monkeypatch):
     monkeypatch.setattr(_network, "_CPU_BYTES", 4 * 5 * 14 * 14 * 4)
     backbone = backbone_of(Hungry(most=3)).fit(pixels)
     with pytest.warns(UserWarning, match="for 4 images at once; .* 2 at a time"):

@@ -187,8 +187,10 @@ def _backbone(name: str, options: RankOptions) -> TimmBackbone:
     )
 
 
-def _scorer(scoring: ScoringOptions) -> NCTIScorer:
+def _scorer(scoring: ScoringOptions) -> Any:
     """Return the scorer of all candidates."""
+    if scoring.scorer == "robust":
+        return "robust"
     return NCTIScorer(
         scoring.n_components,
         shrinkage=scoring.shrinkage,

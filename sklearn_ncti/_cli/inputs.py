@@ -90,7 +90,9 @@ def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
             f"--resamples {scoring.resamples} and --cv {scoring.cv} exclude each other: copies "
             "of a resampled row would be both held out and fitted; leave one of the options out"
         )
-    if not (scoring.resamples or scoring.cv):
+    if scoring.scorer == "robust":
+        _check_robust(scoring)
+    if not scoring.resamples and scoring.cv in (None, "loo"):
         return
     option = f"--resamples {scoring.resamples}" if scoring.resamples else f"--cv {scoring.cv}"
     rows = Counter(labels.tolist()).most_common()
@@ -100,11 +102,28 @@ def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
             f"{option} needs at least 2 rows of every class, but {smallest!r} has {least}; add "
             "rows or remove that class"
         )
-    if scoring.cv and scoring.cv > most:
+    if isinstance(scoring.cv, int) and scoring.cv > most:
         raise UsageError(
             f"--cv {scoring.cv} needs a class of at least {scoring.cv} rows, but the largest, "
             f"{largest!r}, has {most}; use fewer folds"
         )
+
+
+def _check_robust(scoring: ScoringOptions) -> None:
+    """Raise a UsageError if an option contradicts ``--scorer robust``."""
+    contradictions = {
+        "--cv": scoring.cv is not None,
+        "--shrinkage": scoring.shrinkage != "adaptive",
+        "--variant": scoring.variant != "released",
+        "--n-components": scoring.n_components != 64,
+        "--resamples": scoring.resamples > 0,
+    }
+    for option, is_given in contradictions.items():
+        if is_given:
+            raise UsageError(
+                f"--scorer robust excludes {option}: it is an exact leave-one-out with scale-free "
+                "shrinkage; leave one of the options out"
+            )
 
 
 def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] | None:

@@ -34,7 +34,8 @@ class ScoringOptions:
     shrinkage: float | str
     resamples: int
     random_state: int
-    cv: int | None
+    cv: int | str | None
+    scorer: str
     baseline: Path | None
     prior: str | None
 

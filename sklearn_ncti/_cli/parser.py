@@ -212,10 +212,10 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--cv",
-        type=_at_least(2),
+        type=_folds,
         metavar="K",
-        help="score held-out rows with K-fold cross-validation; recommended for small data sets "
-        "(default: score the fitted rows)",
+        help="score held-out rows with K-fold cross-validation, or with an exact leave-one-out "
+        "('loo'); recommended for small data sets (default: score the fitted rows)",
     )
     group.add_argument(
         "--baseline",
@@ -249,6 +249,14 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         help="number of principal components (default: %(default)s)",
     )
     group.add_argument(
+        "--scorer",
+        choices=("ncti", "robust"),
+        default="ncti",
+        help="what ranks: the sum of the three components, or the careful choice for few images: "
+        "the nearest-center component of an exact leave-one-out with scale-free shrinkage "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
         "--variant",
         choices=("released", "paper"),
         default="released",
@@ -259,8 +267,8 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         type=_shrinkage,
         default="adaptive",
         metavar="T",
-        help="regularisation of the scatter matrices: 'adaptive', or a number in [0, 1] for all "
-        "candidates (default: %(default)s)",
+        help="regularisation of the scatter matrices: 'adaptive', 'scale-free' (the same for "
+        "features in any units), or a number in [0, 1] for all candidates (default: %(default)s)",
     )
 
 
@@ -341,9 +349,14 @@ def _whole(text: str) -> int | None:
         return None
 
 
+def _folds(text: str) -> int | str:
+    """Return text as a number of folds, or the word "loo" as it is."""
+    return text if text == "loo" else _at_least(2)(text)
+
+
 def _shrinkage(text: str) -> float | str:
-    """Return text as a number in [0, 1], or the word "adaptive" as it is."""
-    if text == "adaptive":
+    """Return text as a number in [0, 1], or a word that names a rule as it is."""
+    if text in ("adaptive", "scale-free"):
         return text
     value = float(text)
     if not 0 <= value <= 1:

@@ -64,12 +64,15 @@ def rank_features(
         Weight of components in the sum, by name ("seli", "ncc", "vc", and "prior" if there is
         one); 1 for those that are not named. A negative weight turns a component round.
 
-    scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
+    scorer : "ncti", "robust", estimator, or list of these, default=None
         What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, such as
-        those of ``sklearn_ncti.companions``, or any classifier, which is scored by
-        cross-validation over up to 5 stratified folds. It is cloned for every candidate. If
-        None, ``NCTIScorer()``. The first of a list ranks; the additional scorers become columns
-        of the results. The value of one that fails is missing.
+        those of ``sklearn_ncti.companions`` (see :class:`FeatureScorer`), or any classifier, which
+        is scored by cross-validation over up to 5 stratified folds. It is cloned for every
+        candidate. "ncti" is ``NCTIScorer()``, as None is. "robust" is
+        ``NearestCenterClassifier(cv="loo", shrinkage="scale-free")``: one component, measured on
+        rows that are left out, whatever the scale of the features. The first of a list ranks; the
+        additional scorers, which may be (name, estimator) pairs, become columns of the results.
+        The value of one that fails is missing.
 
     n_resamples : int, default=0
         Number of stratified bootstrap resamples, shared by all candidates, at most 100,000.
@@ -158,6 +161,7 @@ def rank_features(
         weights=weights,
         baseline=baseline,
         prior=prior,
+        notes=scorers.notes,
     )
 
 
@@ -181,6 +185,7 @@ def rank_results(
     error_score: float = np.nan,
     baseline: Mapping[str, float] | None = None,
     prior: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
 ) -> Ranking:
     """Normalise and add the components of all candidates that have them.
 
@@ -203,6 +208,9 @@ def rank_results(
 
     prior : dict of str to float, default=None
         What `check_prior` returned.
+
+    notes : sequence of str, default=()
+        Notes of the ranking, before those of its candidates.
 
     Returns
     -------
@@ -259,7 +267,7 @@ def rank_results(
         resamples=resamples,
         scorers=additional,
         # Candidates of one width have the same note.
-        notes=list(dict.fromkeys(note for candidate in scored for note in candidate.notes)),
+        notes=list(dict.fromkeys([*notes, *(note for c in scored for note in c.notes)])),
     )
 
 

@@ -6,9 +6,10 @@ from inspect import Parameter, signature
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from numpy.typing import ArrayLike
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 
 from .._ncti.base import BaseNCTI
+from .._ncti.components import NearestCenterClassifier
 from .._ncti.scorer import NCTIScorer
 from .columns import check_columns
 
@@ -90,6 +91,13 @@ class FeatureScorer(Protocol):
         """Return the measure of the fitted rows; larger is better."""
 
 
+#: Scorers by the words that stand for them.
+_WORDS = {
+    "ncti": NCTIScorer(),
+    "robust": NearestCenterClassifier(cv="loo", shrinkage="scale-free"),
+}
+
+
 @dataclass(frozen=True)
 class Scorers:
     """The scorer that ranks, and those whose values are shown as further columns.
@@ -101,10 +109,14 @@ class Scorers:
 
     additional : dict of str to estimator
         The additional scorers by name.
+
+    notes : tuple of str
+        What the table must say of the ranking scorer.
     """
 
     ranking: Any
     additional: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def all(self) -> list[Any]:
@@ -153,12 +165,18 @@ def is_pair(item: Any) -> bool:
 
 
 def check_scorer(scorer: Any) -> Any:
-    """Return what scores a feature matrix, NCTIScorer() for None, or raise a TypeError.
+    """Return what scores a feature matrix, NCTIScorer() for None, or raise an error.
 
-    That is an estimator with ``fit(X, y)`` and ``score()``, or any classifier.
+    That is an estimator with ``fit(X, y)`` and ``score()``, any classifier, or the word for one.
     """
     if scorer is None:
         return NCTIScorer()
+    if isinstance(scorer, str):
+        if scorer not in _WORDS:
+            raise ValueError(
+                f"scorer must be an estimator or one of the words {list(_WORDS)}, got {scorer!r}."
+            )
+        return clone(_WORDS[scorer])
     if not (hasattr(scorer, "fit") and hasattr(scorer, "score")):
         raise TypeError(f"scorer must have fit(X, y) and score(), got {scorer!r}.")
     needed = _needed(scorer)
@@ -187,14 +205,14 @@ def check_scorers(scorer: Any) -> Scorers:
 
     Parameters
     ----------
-    scorer : None, estimator, or list of estimators and (name, estimator) pairs
+    scorer : None, "ncti", "robust", estimator, or list of these and (name, estimator) pairs
         The first of a list ranks.
 
     Returns
     -------
     scorers : Scorers
-        The scorers. One without a name gets that of its class in lower case, numbered where
-        there are several.
+        The scorers. One without a name gets its word, or that of its class in lower case,
+        numbered where there are several.
 
     Raises
     ------
@@ -202,13 +220,14 @@ def check_scorers(scorer: Any) -> Scorers:
         If one of them cannot score.
 
     ValueError
-        If the list is empty, two have one name, or columns of one would overwrite others.
+        If the list is empty, a word is unknown, two have one name, or columns of one would
+        overwrite others.
     """
     if not isinstance(scorer, list | tuple):
         scorer = [scorer]
     if not scorer:
         raise ValueError("scorer is an empty list: give at least 1, or None for NCTIScorer().")
-    pairs = [item if is_pair(item) else (None, item) for item in scorer]
+    pairs = [item if is_pair(item) else (_word(item), item) for item in scorer]
     checked = [(name, check_scorer(item)) for name, item in pairs]
     total = Counter(class_name(item) for name, item in checked if name is None)
     seen: Counter[str] = Counter()
@@ -228,4 +247,10 @@ def check_scorers(scorer: Any) -> Scorers:
         )
     names = component_names(first)
     check_columns(names, {class_name(first)}, [name for name, _ in additional])
-    return Scorers(first, dict(additional))
+    word = _word(scorer[0])
+    notes = (f"scorer: {word}, that is {first!r}",) if word not in (None, "ncti") else ()
+    return Scorers(first, dict(additional), notes)
+
+
+def _word(item: Any) -> str | None:
+    return item if isinstance(item, str) else None

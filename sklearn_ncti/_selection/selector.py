@@ -67,7 +67,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Items without a name of their own are named after the model or the class.
 
-    scorer : estimator, or list of estimators and (name, estimator) pairs, default=None
+    scorer : "ncti", "robust", estimator, or list of these, default=None
         Scorer of a feature matrix, as in :func:`rank_features`. The first of a list ranks, the
         others are shown as additional columns. None for ``NCTIScorer()``. Scorers of
         source-class probabilities (``companions.LEEP`` and ``companions.NCE``) get those of the
@@ -208,7 +208,13 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "models": [list, tuple],
-        "scorer": [HasMethods(["fit", "score"]), list, tuple, None],
+        "scorer": [
+            HasMethods(["fit", "score"]),
+            StrOptions({"ncti", "robust"}),
+            list,
+            tuple,
+            None,
+        ],
         "cv": ["cv_object", StrOptions({"loo"})],
         "normalization": [StrOptions(set(NORMALIZATIONS))],
         "weights": [Mapping, None],
@@ -388,6 +394,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             weights=self.weights,
             baseline=baseline,
             prior=prior,
+            notes=context.scorers.notes,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results

@@ -98,6 +98,20 @@ def test_a_prior_is_added_to_the_score(run, files, tmp_path):
     assert "records.json" in err
 
 
+def test_the_robust_scorer_and_leave_one_out(run, files):
+    status, out, _ = run("score", *files, "--scorer", "robust")
+    assert status == 0
+    assert "scorer: robust, that is NearestCenterClassifier(cv='loo'" in out
+    status, left_out, _ = run("score", *files, "--cv", "loo", "--shrinkage", "scale-free")
+    assert status == 0
+    assert "score = seli + ncc + vc" in left_out
+    for options in (["--cv", "3"], ["--resamples", "50"], ["--shrinkage", "0.1"]):
+        status, _, err = run("score", *files, "--scorer", "robust", *options)
+        assert status == 2
+        assert f"--scorer robust excludes {options[0]}" in err
+    assert run("score", *files, "--cv", "lou")[0] == 2
+
+
 def test_same_stems_are_told_apart_by_their_paths(run, files, tmp_path):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "wide.npz"

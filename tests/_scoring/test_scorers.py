@@ -5,7 +5,13 @@ import pytest
 from helpers import make_pool, make_problem
 from sklearn.base import BaseEstimator
 
-from sklearn_ncti import Components, FeatureScorer, NCTIScorer, rank_features
+from sklearn_ncti import (
+    Components,
+    FeatureScorer,
+    NCTIScorer,
+    NearestCenterClassifier,
+    rank_features,
+)
 from sklearn_ncti._scoring.scorers import check_scorers
 from sklearn_ncti._scoring.scoring import score_candidate
 from sklearn_ncti.companions import LEEP, HScore, LogME
@@ -29,6 +35,8 @@ def test_bad_lists_of_scorers(pool):
     with pytest.raises(ValueError, match=r"scorer 'seli' .*\['seli'\] of the results"):
         rank([NCTIScorer(), ("seli", LogME())])
     with pytest.raises(TypeError, match="scorer must have fit"):
+        rank([NCTIScorer(), 3])
+    with pytest.raises(ValueError, match="one of the words .* got 'logme'"):
         rank([NCTIScorer(), "logme"])
 
 
@@ -213,3 +221,30 @@ def test_notes_of_a_scorer_stand_below_the_table(pool):
     ranking = rank_features(features, y, scorer=Noting())
     assert ranking.notes == ["4 features are odd"]
     assert "4 features are odd" in str(ranking).splitlines()
+
+
+# Scorers that are named by a word ------------------------------------------------------------
+
+
+def test_words_stand_for_scorers(pool):
+    features, y = pool
+    plain, ncti = rank_features(features, y), rank_features(features, y, scorer="ncti")
+    np.testing.assert_allclose(ncti.results["score"], plain.results["score"])
+    assert ncti.notes == plain.notes
+    estimator = NearestCenterClassifier(cv="loo", shrinkage="scale-free")
+    expected = rank_features(features, y, scorer=estimator).results
+    robust = rank_features(features, y, scorer="robust")
+    np.testing.assert_allclose(robust.results["score"], expected["score"])
+    assert "scorer: robust, that is NearestCenterClassifier(cv='loo'" in str(robust)
+    # Whatever the scale of a candidate.
+    scaled = {name: X * 10.0**i for i, (name, X) in enumerate(features.items())}
+    again = rank_features(scaled, y, scorer="robust").results
+    np.testing.assert_allclose(again["score"], robust.results["score"], atol=1e-9)
+
+
+def test_words_in_a_list_are_names(pool):
+    features, y = pool
+    ranking = rank_features(features, y, scorer=["ncti", "robust", LogME()])
+    assert ranking.scorers == ["robust", "logme"]
+    with pytest.raises(ValueError, match=r"one of the words \['ncti', 'robust'\], got 'best'"):
+        rank_features(features, y, scorer="best")

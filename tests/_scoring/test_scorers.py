@@ -36,7 +36,7 @@ def test_bad_lists_of_scorers(pool):
         rank([NCTIScorer(), ("seli", LogME())])
     with pytest.raises(TypeError, match="scorer must have fit"):
         rank([NCTIScorer(), 3])
-    with pytest.raises(ValueError, match="one of the words .* got 'logme'"):
+    with pytest.raises(ValueError, match=r"one of the words .* got 'logme'"):
         rank([NCTIScorer(), "logme"])
 
 

@@ -12,7 +12,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_ncti import ModelSelector, rank_features
 from sklearn_ncti._utils.terminal import encodable, flush_or_discard, printable, say
-from sklearn_ncti.backbones import _progress
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\x7f\x9b1m\u202eabc\u2066\r\n\udcff"
 SHOWN = r"\x1b]0;title\x07\x1b[31mred\x7f\x9b1m\u202eabc\u2066\r\n\udcff"
@@ -77,21 +76,6 @@ def test_verbose_ranking_ends_well_without_a_stream(data, broken, monkeypatch):
     monkeypatch.setattr(sys, "stderr", broken)
     found = ModelSelector(models, verbose=1).fit(*data).ranking_
     np.testing.assert_allclose(found.results["score"], expected.results["score"])
-
-
-def test_progress_goes_on_without_a_stream(broken, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", broken)
-    monkeypatch.setattr(_progress, "_SECONDS", 0)
-    with _progress.Progress(3, "model", 1) as progress:
-        progress.advance(1)
-        progress.advance(1)
-    assert progress._done == 2
-
-
-def test_progress_shows_names_that_steer_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(_progress, "_SECONDS", 0)
-    _progress.Progress(3, f"local-dir:folder/{HOSTILE}", 1).advance(1)
-    assert capsys.readouterr().err.startswith(f"{SHOWN}: 1 of 3 images")
 
 
 @pytest.mark.filterwarnings("ignore:n = 60 rows")

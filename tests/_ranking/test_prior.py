@@ -73,7 +73,7 @@ def test_imputed_priors_are_marked(pool):
     rows = str(ranking).splitlines()[1:7]
     assert {row.split("  ")[2].strip() for row in rows if "*" in row} == {"narrow", "undecided"}
     assert "*: no prior is known of narrow, undecided" in str(ranking)
-    assert ranking.to_frame().loc[:, "prior_imputed"].sum() == 2
+    assert ranking.results["prior_imputed"].sum() == 2
 
 
 def test_a_prior_takes_part_in_all_that_follows(pool):

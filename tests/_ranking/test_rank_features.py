@@ -191,7 +191,7 @@ def test_bad_arguments(problem):
     with pytest.raises(TypeError, match=r"NCTIScorer.score needs \['self'\]"):
         rank_features({"a": X}, y, scorer=NCTIScorer)
     with pytest.raises(TypeError, match="scorer must have fit"):
-        rank_features({"a": X}, y, scorer="ncti")
+        rank_features({"a": X}, y, scorer=3)
     with pytest.raises(ValueError, match="component zeroscorer is inf"):
         rank_features({"a": X}, y, scorer=ZeroScorer())
     with pytest.raises(ValueError, match="at least 2 are needed"):

@@ -71,4 +71,4 @@ def test_meanings_are_told_apart():
     columns = [*COLUMNS.values(), *component_columns("ncc"), *scorer_columns("mine")]
     assert len({column.meaning for column in columns}) == len(columns)
     assert len({column.header for column in columns}) == len(columns)
-    assert np.all([column.meaning for column in columns])
+    assert all(column.meaning for column in columns)

@@ -37,7 +37,7 @@ def place(request, monkeypatch):
 @pytest.mark.parametrize("shape", [(700, 40), (400, 500)])
 @pytest.mark.parametrize(
     "params",
-    [{}, {"shrinkage": 0.0}, {"shrinkage": 0.3}, {"variant": "paper"}, {"cv": 5}],
+    [{}, {"shrinkage": 0.0}, {"shrinkage": 0.3}, {"variant": "paper"}, {"cv": 5}, {"cv": "loo"}],
     ids=str,
 )
 @pytest.mark.parametrize("products", [0.0, 1e9], ids=["float32 products", "float64 products"])

@@ -45,22 +45,26 @@ class Draws:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield how often each row is drawn, with replacement within its class."""
-        return self._in_order(self.by_class())
+        order = np.argsort(self.codes, kind="stable")
+        for weights in self.by_class():
+            in_order = np.empty_like(weights)
+            in_order[order] = weights
+            yield in_order
 
-    def bayesian(self) -> Iterator[np.ndarray]:
-        """Yield continuous weights of the rows (Bayesian bootstrap).
+    def by_class(self, bayesian: bool = False) -> Iterator[np.ndarray]:
+        """Yield the weights of rows sorted by class (a stable sort).
 
-        Drawing with replacement leaves out more than a third of the rows: too many where rows
-        are few. Here every row keeps a weight [1]_. Those of a class add up to its rows.
+        Parameters
+        ----------
+        bayesian : bool, default=False
+            Whether every row gets a continuous weight (Bayesian bootstrap [1]_); those of a class
+            add up to its rows. Drawing with replacement leaves out more than a third of the rows:
+            too many where rows are few.
 
         References
         ----------
         .. [1] Rubin. "The Bayesian Bootstrap". Annals of Statistics 9(1), 1981, pp. 130-134.
         """
-        return self._in_order(self.by_class(bayesian=True))
-
-    def by_class(self, bayesian: bool = False) -> Iterator[np.ndarray]:
-        """Yield the weights of rows sorted by class (a stable sort)."""
         rng = np.random.default_rng(self.seed)
         counts = np.bincount(self.codes)
         n = len(self.codes)
@@ -75,10 +79,3 @@ class Draws:
             else:
                 drawn = first + (rng.random(n) * size).astype(np.intp)
                 yield np.bincount(drawn, minlength=n)
-
-    def _in_order(self, weights: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        order = np.argsort(self.codes, kind="stable")
-        for by_class in weights:
-            in_order = np.empty_like(by_class)
-            in_order[order] = by_class
-            yield in_order

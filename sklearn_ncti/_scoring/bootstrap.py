@@ -13,7 +13,7 @@ from .._utils.resampling import Draws
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels
 from .normalization import EQUAL_SHARE, merge_equal, summed
-from .scorers import is_cross_validated
+from .scorers import can_resample, is_cross_validated
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
@@ -96,10 +96,11 @@ def check_resampling(
             f"to, but {type(scorer).__name__} is scored by cross-validation. Put another scorer "
             "first in the list, which is the one that is resampled, or use n_resamples=0."
         )
-    if getattr(scorer, "cv", None) is not None:
+    if getattr(scorer, "cv", None) is not None and not can_resample(scorer):
         raise ValueError(
             f"n_resamples={n_resamples} needs a scorer that measures the rows that it was fitted "
-            f"to, but {type(scorer).__name__} has cv={scorer.cv!r}. Use cv=None, or n_resamples=0."
+            f"to, but {type(scorer).__name__} has cv={scorer.cv!r}. Use cv='loo' with "
+            "variant='released', cv=None, or n_resamples=0."
         )
     classes, codes = encode_labels(labels)
     counts = np.bincount(codes)

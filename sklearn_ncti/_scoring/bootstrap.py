@@ -225,6 +225,39 @@ def describe_resamples(
     return columns
 
 
+def surely_behind(resamples: np.ndarray, n_best: int, risk: float) -> np.ndarray:
+    """Tell which candidates the resamples exclude from the first ones.
+
+    Candidates are excluded together: in all but a share `risk` of the resamples, none of them is
+    among the first `n_best`, ties included.
+
+    Parameters
+    ----------
+    resamples : ndarray of shape (n_resamples, n_candidates)
+        Score of each candidate in every resample.
+
+    n_best : int
+        Number of candidates that are wanted.
+
+    risk : float
+        Largest probability that one of the first is excluded.
+
+    Returns
+    -------
+    behind : ndarray of bool of shape (n_candidates,)
+        Whether a candidate is excluded. Never all of them.
+    """
+    first = np.array([(_pairwise_signs(row) < 0).sum(axis=1) < n_best for row in resamples])
+    # Candidates that are equal in all resamples are excluded together or not at all.
+    distinct, which = np.unique(first, axis=1, return_inverse=True)
+    order = np.argsort(distinct.mean(axis=0), kind="stable")
+    # Resamples that have one of the excluded among the first; one more is counted than was seen.
+    hits = np.logical_or.accumulate(distinct[:, order], axis=1).sum(axis=0)
+    behind = np.zeros(len(order), dtype=bool)
+    behind[order] = (1 + hits) / (1 + len(resamples)) <= risk
+    return behind[which.reshape(-1)]
+
+
 def _interval(resampled: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the interval of every candidate, which contains what was observed.
 

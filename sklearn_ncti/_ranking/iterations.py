@@ -41,7 +41,8 @@ def join_iterations(
     ranking : Ranking
         Ranking of all candidates. Its resamples are those of the last iteration.
     """
-    last, reached = rankings[-1], {}
+    last = rankings[-1]
+    reached: dict[str, tuple[int, int]] = {}
     for iteration, ranking in enumerate(rankings):
         reached |= {str(name): (iteration, i) for i, name in enumerate(ranking.results["model"])}
     columns = {

@@ -64,7 +64,8 @@ class RankingResults:
         """
         reached = np.asarray(self.results.get("iteration", np.zeros(len(self))))[self.order]
         scored = self.results["error"][self.order] == ""
-        return self.order[scored & (reached == reached.max(where=scored, initial=0))]
+        last = reached == reached.max(where=scored, initial=0)
+        return np.asarray(self.order[scored & last])
 
     @property
     def names(self) -> list[str]:

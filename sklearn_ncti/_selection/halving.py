@@ -86,7 +86,8 @@ class HalvingModelSelector(ModelSelector):
 
     min_samples : int or "auto", default="auto"
         Least number of rows of the first iteration, at least two for each class. "auto" for ten
-        times the number of classes.
+        of each class, and 1.5 for each class and each principal component of the scorer: 111 for
+        ten classes and 64 components.
 
     confidence : float, default=0.95
         Probability with which the wanted candidates are kept, as far as the resamples can tell:
@@ -299,7 +300,9 @@ class HalvingModelSelector(ModelSelector):
 
     def _sizes(self, context):
         """Return the number of rows of each iteration that is possible."""
-        return part_sizes(encode_labels(context.y)[1], self.factor, self.min_samples)
+        n_components = getattr(context.scorers.ranking, "n_components", 0)
+        codes = encode_labels(context.y)[1]
+        return part_sizes(codes, self.factor, self.min_samples, n_components)
 
     def _rank(self, candidates, context, callbacks, baseline, prior):
         """Rank the candidates in iterations; return the context, and features of the best."""

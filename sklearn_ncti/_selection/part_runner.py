@@ -74,10 +74,10 @@ class PartRunner:
         """
         self._rows = np.concatenate([self._rows, new_rows])
         takes_images = [isinstance(model, BaseBackbone) for _, model in candidates]
-        found = {}
+        found: dict[int, CandidateResult] = {}
         for of_images in (True, False):
-            chosen = np.flatnonzero(np.array(takes_images) == of_images)
-            if len(chosen) == 0:
+            chosen = [i for i, takes in enumerate(takes_images) if takes == of_images]
+            if not chosen:
                 continue
             own = [candidates[i] for i in chosen]
             rows = new_rows if of_images else self._rows

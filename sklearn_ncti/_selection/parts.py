@@ -4,14 +4,19 @@ from itertools import pairwise
 
 import numpy as np
 
-#: Rows of each class, on average, in the first part that "auto" chooses.
-ROWS_PER_CLASS = 10
+# What "auto" chooses for the first part: rows of each class on average, and rows per principal
+# component and class. With hardly more rows than components, the scatter within the classes has no
+# inverse without one of them, and the exact leave-one-out decides nothing.
+_ROWS_PER_CLASS = 10
+_ROWS_PER_COMPONENT = 1.5
 
 # Rows of each class that every part has: a class of one row cannot be resampled.
 _LEAST_ROWS = 2
 
 
-def part_sizes(codes: np.ndarray, factor: float, min_samples: int | str) -> list[int]:
+def part_sizes(
+    codes: np.ndarray, factor: float, min_samples: int | str, n_components: int
+) -> list[int]:
     """Return how many rows each part has, ascending; the last has all.
 
     Parameters
@@ -23,7 +28,11 @@ def part_sizes(codes: np.ndarray, factor: float, min_samples: int | str) -> list
         Ratio of the sizes of successive parts.
 
     min_samples : int or "auto"
-        Least number of rows of the first part. "auto" for 10 times the number of classes.
+        Least number of rows of the first part. "auto" for 10 rows of each class, and 1.5 for each
+        principal component and class.
+
+    n_components : int
+        Number of principal components that the scorer uses.
 
     Returns
     -------
@@ -37,7 +46,9 @@ def part_sizes(codes: np.ndarray, factor: float, min_samples: int | str) -> list
     """
     n, n_classes = len(codes), int(codes.max()) + 1
     if min_samples == "auto":
-        least = ROWS_PER_CLASS * n_classes
+        least = max(
+            _ROWS_PER_CLASS * n_classes, int(_ROWS_PER_COMPONENT * (n_components + n_classes))
+        )
     else:
         least = int(min_samples)
         if not _LEAST_ROWS * n_classes <= least <= n:

@@ -9,31 +9,40 @@ from sklearn_ncti._selection.parts import nested_parts, part_sizes
 @pytest.mark.parametrize(
     ("factor", "expected"), [(3, [111, 333, 1000]), (2, [125, 250, 500, 1000])]
 )
-def test_sizes_fall_to_ten_rows_of_each_class(factor, expected):
+@pytest.mark.parametrize("n_components", [0, 64])
+def test_sizes_fall_to_ten_rows_of_each_class(factor, expected, n_components):
     codes = np.arange(1000) % 10
-    assert part_sizes(codes, factor, "auto") == expected
+    assert part_sizes(codes, factor, "auto", n_components) == expected
+
+
+def test_sizes_stay_above_the_number_of_components():
+    codes = np.arange(450) % 5
+    assert part_sizes(codes, 3, "auto", 0) == [50, 150, 450]
+    assert part_sizes(codes, 3, "auto", 28) == [50, 150, 450]
+    assert part_sizes(codes, 3, "auto", 64) == [150, 450]
+    assert part_sizes(codes, 3, "auto", 300) == [450]
 
 
 def test_sizes_with_a_least_number():
     codes = np.arange(1000) % 10
-    assert part_sizes(codes, 3, 334) == [1000]
-    assert part_sizes(codes, 3, 333) == [333, 1000]
-    assert part_sizes(codes, 1.5, 300) == [444, 667, 1000]
+    assert part_sizes(codes, 3, 334, 64) == [1000]
+    assert part_sizes(codes, 3, 333, 64) == [333, 1000]
+    assert part_sizes(codes, 1.5, 300, 64) == [444, 667, 1000]
     # Too few rows for more than one part.
-    assert part_sizes(np.arange(50) % 10, 3, "auto") == [50]
+    assert part_sizes(np.arange(50) % 10, 3, "auto", 64) == [50]
 
 
 @pytest.mark.parametrize("wrong", [19, 1001])
 def test_a_first_part_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=rf"min_samples={wrong} must be from 20 .* to 1000"):
-        part_sizes(np.arange(1000) % 10, 3, wrong)
+        part_sizes(np.arange(1000) % 10, 3, wrong, 0)
 
 
 @pytest.mark.parametrize("counts", [[400, 300, 200, 100], [970, 10, 10, 10], [2, 500]])
 def test_parts_are_nested_and_stratified(counts):
     codes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     n, counts = len(codes), np.array(counts)
-    sizes = part_sizes(codes, 3, 10 * len(counts))
+    sizes = part_sizes(codes, 3, 10 * len(counts), 0)
     added = nested_parts(codes, sizes, seed=0)
     np.testing.assert_array_equal(np.sort(np.concatenate(added)), np.arange(n))
     assert np.cumsum([len(rows) for rows in added]).tolist() == sizes

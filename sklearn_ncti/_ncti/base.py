@@ -40,6 +40,7 @@ from .discriminant import (
     adaptive_shrinkage,
     canonical_correlations,
     fit_discriminant,
+    scale_free_factor,
     scale_free_shrinkage,
 )
 from .leave_one_out import LeaveOneOut, held_out_seli, left_out_seli, resampled_left_out
@@ -276,7 +277,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         raw, absolute = {}, {}
         if "seli" in self._measured:
             norm, (within, total, _) = seli
-            raw["seli"] = nuclear_norm(X) if self.variant == "paper" else norm
+            raw["seli"] = self._norm_of_features(X) if self.variant == "paper" else norm
             correlations = canonical_correlations(within, total)
             absolute["seli"] = float(correlations.mean()) if len(correlations) else 0.0
         if "ncc" in self._measured:
@@ -291,6 +292,11 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             highest = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
             absolute["vc"] = float(1.0 - (np.log(total) - lowest) / (highest - lowest))
         return Components(raw, absolute)
+
+    def _norm_of_features(self, X: Any) -> float:
+        """Nuclear norm of features, of one total variance under scale-free shrinkage."""
+        free = self.shrinkage == "scale-free"
+        return nuclear_norm(X) * (scale_free_factor(self._discriminant.basis) if free else 1.0)
 
     def _validate(self, X: Any, y: Any = "no_validation", *, reset: bool = False) -> Any:
         """Return the rows as an array or a tensor on its device, and labels as an array.

@@ -1,8 +1,10 @@
 """Exact leave-one-out against n explicit refits in the same principal coordinates."""
 
+import warnings
+
 import numpy as np
 import pytest
-from helpers import make_problem
+from helpers import ROUNDING, make_problem
 from scipy.linalg import eigh
 from scipy.special import softmax
 
@@ -135,18 +137,47 @@ def test_classes_of_one_row():
         NCTIScorer(cv="loo").fit(X[:3] + np.arange(3)[:, None], [0, 1, 2])
 
 
-@pytest.mark.parametrize("scorer", [NCTIScorer, NearestCenterClassifier])
+SCORERS = [NCTIScorer, SELIGeometry, NearestCenterClassifier, WithinClassVariability]
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("variant", ["released", "paper"])
 @pytest.mark.parametrize("cv", [None, "loo", 3])
-@pytest.mark.parametrize("factor", [1e-3, 1e3])
-def test_scale_free_shrinkage_does_not_see_the_scale(scorer, cv, factor):
+def test_scale_free_shrinkage_does_not_see_the_scale(scorer, variant, cv):
     X, y = make_problem(d=12, counts=[20, 30, 40], scale=0.05, spread=1.0)
-    scorer = scorer(shrinkage="scale-free", cv=cv)
-    expected, found = scorer.fit(X, y).score(), scorer.fit(factor * X, y).score()
-    assert found == pytest.approx(expected, rel=1e-9)
-    assert scorer.shrinkage_ < 1e-3
+    scorer = scorer(shrinkage="scale-free", cv=cv, variant=variant).fit(X, y)
+    measured = "components_" if isinstance(scorer, NCTIScorer) else f"{scorer._measured[0]}_"
+    expected, shrinkage = getattr(scorer, measured), scorer.shrinkage_
+    others = scorer.score(X[::2], y[::2])
+    for factor in (1e-3, 1e3):
+        scorer.fit(factor * X, y)
+        assert getattr(scorer, measured) == pytest.approx(expected, rel=1e-9)
+        assert scorer.shrinkage_ == pytest.approx(shrinkage, rel=1e-9)
+        assert scorer.score(factor * X[::2], y[::2]) == pytest.approx(others, rel=1e-9)
     # The adaptive rule sees it.
     adaptive = scorer.set_params(shrinkage="adaptive")
-    assert adaptive.fit(X, y).shrinkage_ != pytest.approx(adaptive.fit(factor * X, y).shrinkage_)
+    assert adaptive.fit(X, y).shrinkage_ != pytest.approx(adaptive.fit(1e3 * X, y).shrinkage_)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+@pytest.mark.parametrize("n_resamples", [0, 25])
+@pytest.mark.parametrize("cv", [None, "loo"])
+def test_scaled_candidates_rank_as_before(cv, n_resamples, factor):
+    """Scores and their intervals, of all components and of the robust choice."""
+    X, y = make_problem(d=12, counts=[20, 30, 40], scale=0.05, spread=1.0)
+    noise = 0.05 * np.random.default_rng(0).normal(size=X.shape)
+    pool = {"good": X, "noisy": X + noise, "noise": noise}
+    options = {"n_resamples": n_resamples, "random_state": 0} if n_resamples else {}
+    for scorer in ("robust", NCTIScorer(shrinkage="scale-free", cv=cv)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "n_resamples=25 are few")
+            expected = rank_features(pool, y, scorer=scorer, **options).results
+            scaled = {"good": factor * X, "noisy": (X + noise) / factor, "noise": noise}
+            found = rank_features(scaled, y, scorer=scorer, **options).results
+        columns = [c for c in found if c.startswith(("score", "rank")) and "time" not in c]
+        assert n_resamples == 0 or "score_low" in columns
+        for column in columns:
+            np.testing.assert_allclose(found[column], expected[column], **ROUNDING)
 
 
 def test_scaled_candidates_are_equal_under_the_scale_free_shrinkage():
@@ -155,6 +186,33 @@ def test_scaled_candidates_are_equal_under_the_scale_free_shrinkage():
     ranking = rank_features(pool, y, scorer=NCTIScorer(shrinkage="scale-free", cv="loo"))
     assert ranking.results["rank"].tolist() == [1, 1, 3]
     assert "mixed shrinkage" not in str(ranking)
+
+
+@pytest.mark.parametrize("shrinkage", ["adaptive", 0.2])
+def test_the_printed_equations_are_measured_on_n_refits_too(shrinkage):
+    """All features, and the trace spread over them, in the posterior of variant="paper"."""
+    X, y = make_problem(d=12, counts=[1, 20, 30, 40], scale=3.0, spread=1.0)
+    scorer = NCTIScorer(cv="loo", shrinkage=shrinkage, variant="paper").fit(X, y)
+    t = 0.0 if shrinkage == "adaptive" else shrinkage
+    # An orthogonal map changes no posterior: the features themselves will do.
+    P = refitted(X - X.mean(axis=0), y, 4, t, 12)
+    assert scorer.ncc_ == pytest.approx(P[np.arange(91), y].mean(), abs=1e-9)
+    assert scorer.vc_ == pytest.approx(
+        -sum(np.linalg.norm(P[y == c], "nuc") for c in range(4)), rel=1e-9
+    )
+    assert scorer.seli_ == pytest.approx(np.linalg.norm(X, "nuc"), rel=1e-9)
+
+
+@pytest.mark.parametrize("shrinkage", [1e-10, 0.3], ids=str)
+def test_nearly_singular_scatters_are_refitted_exactly(shrinkage):
+    """One feature has hardly any variance within the classes, and one row has most of that."""
+    X, y = make_problem(d=5, counts=[8, 12, 14], scale=3.0, spread=1.0)
+    rng = np.random.default_rng(1)
+    X[:, 4] = 1e-3 * rng.normal(size=len(y))
+    X[3, 4] = 3e-2
+    H, _, left_out = prepared(X, y, 5, shrinkage)
+    expected = refitted(H, y, 3, 0.0 if shrinkage == 1e-10 else shrinkage, 5)
+    np.testing.assert_allclose(left_out.posterior(H, y), expected, atol=1e-9)
 
 
 def test_words_that_are_no_cv():

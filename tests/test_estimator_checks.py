@@ -13,6 +13,7 @@ from sklearn_ncti import (
     NCTIScorer,
     NearestCenterClassifier,
     SELIGeometry,
+    SourceAttributes,
     WithinClassVariability,
 )
 
@@ -27,6 +28,7 @@ ESTIMATORS = [
     NearestCenterClassifier(),
     NearestCenterClassifier(cv="loo", shrinkage="scale-free"),
     WithinClassVariability(),
+    SourceAttributes(),
     ModelSelector(CANDIDATES),
     ModelSelector(CANDIDATES, final_estimator=LogisticRegression()),
 ]

@@ -3,7 +3,7 @@
 import copy
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
 from .._scoring.bootstrap import Resampling
+from .._scoring.candidate import CandidateResult
 from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
 from ..backbones._base import BaseBackbone
@@ -72,6 +73,10 @@ class FitContext:
 
     unreadable : dict of int to str
         Positions of unreadable images, which are left out, and why.
+
+    measure : callable, default=None
+        Function with the parameters of `score_candidate` that returns the result of a candidate
+        in its place.
     """
 
     X: Any
@@ -88,6 +93,7 @@ class FitContext:
     store: FeatureStore | None = None
     images_identity: str | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    measure: Callable[..., CandidateResult] | None = None
 
     @property
     def responses(self) -> set[str]:

@@ -303,7 +303,8 @@ def _score(job, context, prepared) -> CandidateResult:
             f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
             "candidates must be scored on the same rows."
         )
-    return score_candidate(
+    measure = context.measure or score_candidate
+    return measure(
         job.name,
         features,
         y,

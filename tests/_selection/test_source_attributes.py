@@ -11,7 +11,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_ncti import ModelSelector, NCTIScorer, SourceAttributes
+from sklearn_ncti import HalvingModelSelector, ModelSelector, NCTIScorer, SourceAttributes
 from sklearn_ncti.companions import HScore
 
 ATTRIBUTES = ["diversity", "compactness", "seli", "nc1", "cdnv", "class_separation"]
@@ -124,6 +124,13 @@ def test_the_projection_is_that_of_the_scorer_that_ranks(source, scorer, paramet
     X, y = source
     found = ModelSelector(candidates(), scorer=scorer).source_attributes(X, y)
     assert_columns(found, expected_columns(candidates(), X, y, **parameters), **ROUNDING)
+
+
+def test_the_selector_that_halves_has_the_default_scorer_of_its_own(source):
+    X, y = source
+    found = HalvingModelSelector(candidates()).source_attributes(X, y)
+    expected = expected_columns(candidates(), X, y, shrinkage="scale-free")
+    assert_columns(found, expected, **ROUNDING)
 
 
 def test_source_attributes_leave_the_ranking_as_it_is(source, target):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._ncti.components import NearestCenterClassifier, SELIGeometry, WithinClassVariability
 from ._ncti.scorer import NCTIScorer
+from ._ncti.source_attributes import SourceAttributes
 from ._ranking.display import RankingDisplay
 from ._ranking.grid_search import ncti_refit, ncti_scoring
 from ._ranking.rank_features import rank_features
@@ -34,6 +35,7 @@ __all__ = [
     "Ranking",
     "RankingDisplay",
     "SELIGeometry",
+    "SourceAttributes",
     "TimmBackbone",
     "TorchBackbone",
     "WithinClassVariability",

@@ -14,6 +14,7 @@ from sklearn_ncti import (
     NCTIScorer,
     NearestCenterClassifier,
     SELIGeometry,
+    SourceAttributes,
     WithinClassVariability,
 )
 
@@ -28,6 +29,7 @@ ESTIMATORS = [
     NearestCenterClassifier(),
     NearestCenterClassifier(cv="loo", shrinkage="scale-free"),
     WithinClassVariability(),
+    SourceAttributes(),
     ModelSelector(CANDIDATES),
     ModelSelector(CANDIDATES, final_estimator=LogisticRegression()),
     HalvingModelSelector(CANDIDATES, n_resamples=40),

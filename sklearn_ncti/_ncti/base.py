@@ -86,6 +86,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         "cv": ["cv_object", StrOptions({"loo"})],
     }
     _measured: tuple[str, ...] = COMPONENTS
+    # What helps where the rows are few, in the warning of `fit`.
+    _advice = "Measure rows that were not fitted with cv=5, add rows,"
 
     #: Output of a network that is measured, see :class:`~sklearn_ncti.FeatureScorer`.
     response = "features"
@@ -164,8 +166,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             self.notes_.append(
                 f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
                 f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
-                "the discriminant overfits and even noise can look well separated. Measure rows "
-                f"that were not fitted with cv=5, add rows, or {fewer}."
+                "the discriminant overfits and even noise can look well separated. "
+                f"{self._advice} or {fewer}."
             )
             warnings.warn(self.notes_[0], UserWarning, stacklevel=find_stack_level())
         return self

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
 from .._scoring.bootstrap import Resampling
+from .._scoring.candidate import CandidateResult
 from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
 from ..backbones._base import BaseBackbone
@@ -79,6 +80,10 @@ class FitContext:
 
     deadline : float, default=inf
         Time, as `time.time` gives it, after which no candidate but the first is started.
+
+    measure : callable, default=None
+        Function with the parameters of `score_candidate` that returns the result of a candidate
+        in its place.
     """
 
     X: Any
@@ -97,6 +102,7 @@ class FitContext:
     unreadable: Mapping[int, str] = field(default_factory=dict)
     kept_in: str | None = None
     deadline: float = math.inf
+    measure: Callable[..., CandidateResult] | None = None
 
     @property
     def responses(self) -> set[str]:

@@ -319,7 +319,8 @@ def _score(job, context, prepared) -> CandidateResult:
         )
     if job.earlier is not None:
         extracted = job.earlier.followed_by(extracted)
-    result = score_candidate(
+    measure = context.measure or score_candidate
+    result = measure(
         job.name,
         extracted.features,
         extracted.labels,

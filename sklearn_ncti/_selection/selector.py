@@ -27,6 +27,7 @@ from .context import FitContext, open_memory, with_images
 from .features import extract
 from .jobs import FitTask, run_candidates
 from .prior import prior_of
+from .source_attributes import check_source, measure_candidates, target_widths
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -456,6 +457,60 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "set refit=True, or fit the candidate named best_name_ yourself."
             )
         return self.best_model_ if self.final_estimator is None else self.best_model_[0]
+
+    def source_attributes(self, X_source: Any, y_source: ArrayLike) -> dict[str, np.ndarray]:
+        """Measure every candidate on labelled source data, on which backbones were pre-trained.
+
+        The attributes describe the candidates and take no part in the ranking, see
+        :ref:`source-attributes`. The selector need not be fitted. Backbones are frozen, as in
+        `fit`; other candidates are fitted to the source rows. `n_jobs`, `memory`,
+        `on_bad_image`, `error_score` and `verbose` have the same meaning as in `fit`.
+
+        Parameters
+        ----------
+        X_source : array-like or sequence of length n_samples
+            Source rows, in the form that `fit` takes.
+
+        y_source : array-like of shape (n_samples,)
+            Source class of each row.
+
+        Returns
+        -------
+        attributes : dict of str to ndarray of shape (n_candidates,)
+            In the order of the candidates: `model`; the attributes of
+            :class:`~sklearn_ncti.SourceAttributes`, `diversity`, `compactness`, `seli`, `nc1`,
+            `cdnv` and `class_separation`; `source_score`, the sum of min-max scaled compactness
+            and diversity, in [0, 2]; and `error` (empty where there was none). A candidate that
+            failed has NaN. The number of principal components and the shrinkage are those of
+            the scorer that ranks, where it is :class:`NCTIScorer` or one of its components.
+
+        Raises
+        ------
+        ValueError
+            If `y_source` is no vector of at least two classes or has another length than
+            `X_source`, if an image cannot be read, or if all candidates fail. A candidate fails
+            if its number of source features is not that of its target features.
+
+        TypeError
+            If an item of `models` is no candidate.
+        """
+        self._validate_params()
+        labels = check_source(X_source, y_source)
+        candidates = named_transformers(
+            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
+        )
+        scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
+        context = FitContext(
+            X_source,
+            labels,
+            scorers,
+            memory=open_memory(self.memory),
+            on_bad_image=self.on_bad_image,
+            error_score=self.error_score,
+            verbose=self.verbose,
+        )
+        widths = target_widths(getattr(self, "results_", None), scorers.ranking)
+        return measure_candidates(candidates, context, self.n_jobs, widths)
 
     def transform(self, X: Any) -> np.ndarray:
         """Features that the best candidate gives.

@@ -24,7 +24,7 @@ from .._scoring.scoring import score_all
 from .._utils.components import Components
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
-from .prior import check_prior, numbers_of
+from .prior import check_prior, numbers_of, published_notes
 from .ranking import Ranking
 from .results import ranks
 
@@ -185,6 +185,7 @@ def rank_results(
     error_score: float = np.nan,
     baseline: Mapping[str, float] | None = None,
     prior: Mapping[str, float] | None = None,
+    published: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
 ) -> Ranking:
     """Normalise and add the components of all candidates that have them.
@@ -208,6 +209,10 @@ def rank_results(
 
     prior : dict of str to float, default=None
         What `check_prior` returned.
+
+    published : dict of str to float, default=None
+        Published ImageNet accuracies. They are no part of the scores; a note says which
+        candidate would be first with them.
 
     notes : sequence of str, default=()
         Notes of the ranking, before those of its candidates.
@@ -260,14 +265,18 @@ def rank_results(
         known = np.array([baseline.get(candidate.name, np.nan) for candidate in candidates])
         columns |= {"baseline": known, "baseline_rank": ranks(known)}
     columns["error"] = _texts(candidate.error for candidate in candidates)
+    # Candidates of one width have the same note.
+    notes = [*notes, *(note for c in scored for note in c.notes)]
+    if published:
+        names = [candidate.name for candidate in candidates]
+        notes += published_notes(published, names, sources, normalization, weights)
     return Ranking(
         columns,
         normalization=normalization,
         weights=weights,
         resamples=resamples,
         scorers=additional,
-        # Candidates of one width have the same note.
-        notes=list(dict.fromkeys([*notes, *(note for c in scored for note in c.notes)])),
+        notes=list(dict.fromkeys(notes)),
     )
 
 

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline, rank_results, summand_names
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
@@ -26,7 +25,7 @@ from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .features import extract
 from .jobs import FitTask, run_candidates
-from .prior import prior_of
+from .prior import WEIGHTS, imagenet_accuracies, known_prior, weights_prior
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -96,10 +95,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Numbers by name of candidate, such as published accuracies, with which the ranking is
         compared.
 
-    prior : dict of str to float, list of dict, or "imagenet", default=None
+    prior : dict of str to float, list of dict, "imagenet" or "weights", default=None
         What is known of candidates without the target data, as one more component of the
         score; see :ref:`prior`. "imagenet" takes the published top-1 accuracy of timm models from
-        :func:`~sklearn_ncti.datasets.load_catalogue`.
+        :func:`~sklearn_ncti.datasets.load_catalogue`. "weights" measures the spectra of the
+        weight matrices of networks (minus the weighted alpha of Martin, Peng and Mahoney, arXiv
+        2002.06716).
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -221,7 +222,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "n_resamples": [Interval(Integral, 0, MAX_RESAMPLES, closed="both")],
         "random_state": ["random_state"],
         "baseline": [Mapping, None],
-        "prior": [Mapping, list, tuple, StrOptions({"imagenet"}), None],
+        "prior": [Mapping, list, tuple, StrOptions({"imagenet", WEIGHTS}), None],
         "final_estimator": [HasMethods(["fit"]), None],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -354,7 +355,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         scorers = check_scorers(self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
-        prior = check_prior(prior_of(self.prior, candidates), names, self.normalization)
+        prior = known_prior(self.prior, candidates, self.normalization)
         check_weights(self.weights, summand_names(scorers.ranking, prior))
         baseline = check_baseline(self.baseline, names)
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
@@ -368,6 +369,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             error_score=self.error_score,
             verbose=self.verbose,
             only_scored=self.final_estimator is None,
+            needs_weighted_alpha=self.prior == WEIGHTS,
         )
         context = with_images(context, [model for _, model in candidates])
 
@@ -379,22 +381,30 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 for name, _ in candidates
             ]
             results, context = run_candidates(candidates, context, tasks, self.n_jobs)
-            self._set_results(results, context, baseline, prior)
+            self._set_results(results, context, baseline, prior, candidates)
             if self.refit:
                 subcontext = callbacks.subcontext(task_name="refit-best-model")
                 with FitTask(subcontext, self).running(X, y):
                     self._refit(candidates[self.best_index_][1], context)
         return self
 
-    def _set_results(self, results, context, baseline, prior):
+    def _set_results(self, results, context, baseline, prior, candidates):
         """Rank the results of all candidates, and set the fitted attributes."""
+        notes = [*context.scorers.notes]
+        published = None
+        if context.needs_weighted_alpha:
+            prior, unknown = weights_prior(results)
+            notes += unknown
+        elif prior is None and self.normalization != "absolute":
+            published = imagenet_accuracies(candidates)
         self.ranking_ = rank_results(
             results,
             normalization=self.normalization,
             weights=self.weights,
             baseline=baseline,
             prior=prior,
-            notes=context.scorers.notes,
+            published=published,
+            notes=notes,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results

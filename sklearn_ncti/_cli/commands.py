@@ -20,6 +20,7 @@ import numpy as np
 from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.table import as_text
+from .._selection.candidates import without_dropped
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
@@ -163,7 +164,7 @@ def _rank_inputs(
     """Return images, labels, model names and baseline, after checks of all that they need."""
     try:
         paths, labels = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
-        names = expand_model_names(options.models)
+        names = expand_model_names(without_dropped(options.models))
         check_rows(options.scoring, labels)
         baseline = read_baseline(options.scoring.baseline, names)
         check_not_inputs(outputs, [*paths, *weight_files(names)])

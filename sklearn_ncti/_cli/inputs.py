@@ -196,7 +196,8 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
         return value
     option = f"--prior {value}"
     try:
-        prior = json.loads(Path(value).read_text(encoding="utf-8"))
+        text = Path(value).read_text(encoding="utf-8")
+        prior = json.loads(text, object_pairs_hook=_unique_names)
     except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"{option} is not a readable JSON file: {exc}") from exc
     if not isinstance(prior, dict | list):
@@ -208,6 +209,14 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     except (TypeError, ValueError) as exc:
         raise UsageError(f"{option}: {exc}") from exc
     return prior
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict, or raise a ValueError if it has a name twice."""
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"it has {repeated} more than once")
+    return dict(pairs)
 
 
 def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:

@@ -122,13 +122,14 @@ def without_dropped(models: Sequence[Any]) -> list[Any]:
 
 def _is_dropped(name) -> bool:
     """Whether a model of the catalogue is none of the installed timm's."""
-    if ":" in name or is_wildcard(name):
+    # Names of other kinds need no timm here.
+    if not (load_catalogue()["name"] == name).any():
         return False
     try:
         check_model_name(name)
-        return False
     except ValueError:
-        return bool((load_catalogue()["name"] == name).any())
+        return True
+    return False
 
 
 def _found(models, verbose) -> list[tuple[str, Any, bool]]:

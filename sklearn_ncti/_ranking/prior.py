@@ -114,7 +114,7 @@ def published_notes(
     plain, _, _ = summed(components, normalization, weights)
     total, _, _ = summed({**components, PRIOR: known}, normalization, {**weights, PRIOR: 1.0})
     # As a ranking does, the first of equal ones.
-    first, before = np.nanargmax(total), np.nanargmax(plain)
+    first, before = int(np.nanargmax(total)), int(np.nanargmax(plain))
     return [
         f"with published ImageNet accuracy as prior (known for {n_known} of {len(names)} "
         f"candidates), {names[first]} would be first{' as well' if first == before else ''}; see "

@@ -262,11 +262,9 @@ def rank_results(
     _report_missing(columns, additional)
     if baseline is not None:
         additional.append("baseline")
-        known = np.array([baseline.get(candidate.name, np.nan) for candidate in candidates])
-        columns |= {"baseline": known, "baseline_rank": ranks(known)}
+        columns |= _baseline_columns(candidates, baseline)
     columns["error"] = _texts(candidate.error for candidate in candidates)
-    # Candidates of one width have the same note.
-    notes = [*notes, *(note for c in scored for note in c.notes)]
+    notes = [*notes, *(note for candidate in scored for note in candidate.notes)]
     if published:
         names = [candidate.name for candidate in candidates]
         notes += published_notes(published, names, sources, normalization, weights)
@@ -276,6 +274,7 @@ def rank_results(
         weights=weights,
         resamples=resamples,
         scorers=additional,
+        # Candidates of one width have the same note.
         notes=list(dict.fromkeys(notes)),
     )
 
@@ -339,6 +338,14 @@ def _additional_columns(
             (values,) = parts.values()
     errors = _texts(item.error if isinstance(item, Failure) else "" for item in found)
     return {name: values, f"{name}_rank": ranks(values), f"{name}_error": errors}
+
+
+def _baseline_columns(
+    candidates: Sequence[CandidateResult], baseline: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Columns of the numbers that are compared with the scores."""
+    known = np.array([baseline.get(candidate.name, np.nan) for candidate in candidates])
+    return {"baseline": known, "baseline_rank": ranks(known)}
 
 
 def _report_constant(constant: list[str], n_scored: int) -> None:

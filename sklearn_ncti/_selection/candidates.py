@@ -105,8 +105,8 @@ def without_dropped(models: Sequence[Any]) -> list[Any]:
     known = [item for item in models if not (isinstance(item, str) and item in dropped)]
     timm = import_optional("timm", extra="timm")
     text = (
-        f"{len(dropped)} of {len(models)} models are in the catalogue but unknown to the installed "
-        f"timm {timm.__version__}"
+        f"{len(dropped)} of {len(models)} models are in the catalogue but unknown to the "
+        f"installed timm {timm.__version__}"
     )
     names = ", ".join(sorted(dropped)[:3]) + (", ..." if len(dropped) > 3 else "")
     if not known:
@@ -114,9 +114,7 @@ def without_dropped(models: Sequence[Any]) -> list[Any]:
             f"{text}: {names}. The catalogue was made with another release of timm; install that, "
             "or take names of timm.list_models(pretrained=True)."
         )
-    warnings.warn(
-        f"{text} and are left out: {names}.", UserWarning, stacklevel=find_stack_level()
-    )
+    warnings.warn(f"{text} and are left out: {names}.", UserWarning, stacklevel=find_stack_level())
     return known
 
 

@@ -115,6 +115,6 @@ def weights_prior(results: Sequence[CandidateResult]) -> tuple[dict[str, float],
     if scored & prior.keys():
         return prior, []
     return prior, [
-        f'prior="weights": no candidate that was scored has a weight matrix of at least {MIN_SIDE} '
-        "rows and columns"
+        'prior="weights": no candidate that was scored has a weight matrix of at least '
+        f"{MIN_SIDE} rows and columns"
     ]

@@ -39,9 +39,8 @@ class WithHead(torch.nn.Module):
         self.classification_heads = list(heads) if isinstance(heads, tuple | list) else [heads]
         self.n_head_parameters = 0
         if gives_features:
-            self.n_head_parameters = sum(
-                weight.numel() for head in self.classification_heads for weight in head.parameters()
-            )
+            weights = (w for head in self.classification_heads for w in head.parameters())
+            self.n_head_parameters = sum(weight.numel() for weight in weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute float32 rows, whatever the network computes in."""

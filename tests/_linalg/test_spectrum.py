@@ -63,7 +63,9 @@ def test_the_unit_of_the_values_does_not_matter():
     np.testing.assert_allclose(scaled, np.array(fit) * [1, 1e-6, 1, 1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("values", [[], [3.0], [2.0] * 9, [0.0, -1.0, 2.0], 1 + 1e-9 * np.arange(9)])
+@pytest.mark.parametrize(
+    "values", [[], [3.0], [2.0] * 9, [0.0, -1.0, 2.0], 1 + 1e-9 * np.arange(9)]
+)
 def test_no_tail_to_fit(values):
     assert power_law_fit(values) is None
 

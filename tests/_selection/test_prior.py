@@ -7,9 +7,10 @@ import pytest
 import scipy.stats
 from helpers import make_problem
 
-timm = pytest.importorskip("timm")
-torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
 
+import timm
+import torch
 from image_pool import Mean, candidates, select, write_model
 from sklearn.exceptions import FitFailedWarning
 from sklearn.preprocessing import FunctionTransformer, StandardScaler

@@ -1,6 +1,7 @@
 """Priors of candidates: ImageNet accuracies, weights of networks, numbers of one's own."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from image_pool import Mean, candidates, select, write_model
 from sklearn.exceptions import FitFailedWarning
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_ncti import ModelSelector, TimmBackbone, TorchBackbone
+from sklearn_ncti import HalvingModelSelector, ModelSelector, TimmBackbone, TorchBackbone
 from sklearn_ncti._linalg.spectrum import power_law_fit
 from sklearn_ncti._selection.prior import imagenet_accuracies
 from sklearn_ncti.companions import LEEP
@@ -271,3 +272,28 @@ def test_a_note_names_the_first_with_imagenet_accuracies(data, named):
     ]
     for other in others:
         assert not any("published ImageNet" in text for text in other.ranking_.notes)
+
+
+def test_halving_measures_weights_once(data, models, monkeypatch):
+    measured = []
+    real = TimmBackbone.weighted_alpha
+
+    def counting(self):
+        measured.append(os.path.basename(self.model))
+        return real(self)
+
+    monkeypatch.setattr(TimmBackbone, "weighted_alpha", counting)
+    pool = candidates(models[:3])
+    options = {"scorer": select(pool).scorer, "refit": False, "prior": "weights"}
+    # Iterations go on until two are left.
+    halving = HalvingModelSelector(pool, min_samples=15, factor=2, n_best=2, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n = ")
+        halving.fit(*data)
+    assert halving.n_iterations_ > 1
+    assert sorted(measured) == ["m0", "m1", "m2"]
+    expected = select(pool, prior="weights").fit(*data).results_["prior"]
+    np.testing.assert_array_equal(halving.results_["prior"], expected)
+    for ranking in halving.rankings_:
+        for name, value in zip(ranking.results["model"], ranking.results["prior"], strict=True):
+            assert value == expected[["m0", "m1", "m2"].index(name)]

@@ -20,11 +20,13 @@ import numpy as np
 from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.table import as_text
+from .._selection.candidates import without_dropped
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
 from .inputs import (
+    PRIORS,
     UsageError,
     check_rows,
     load_candidates,
@@ -162,7 +164,7 @@ def _rank_inputs(
     """Return images, labels, model names and baseline, after checks of all that they need."""
     try:
         paths, labels = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
-        names = expand_model_names(options.models)
+        names = expand_model_names(without_dropped(options.models))
         check_rows(options.scoring, labels)
         baseline = read_baseline(options.scoring.baseline, names)
         check_not_inputs(outputs, [*paths, *weight_files(names)])
@@ -222,10 +224,10 @@ def _score(options: ScoreOptions) -> Outcome:
 
 def _prior_of_features(value: str | None, names: Iterable[str], normalization: str) -> Any:
     """Return the prior of features, whose names are those of files."""
-    if value == "imagenet":
+    if value in PRIORS:
         raise UsageError(
-            "--prior imagenet needs the names of timm models, which `score` does not know; give a "
-            "JSON file that maps the names of the candidates to numbers"
+            f"--prior {value} needs {PRIORS[value]}, which `score` does not know; give a JSON "
+            "file that maps the names of the candidates to numbers"
         )
     return read_prior(value, names, normalization)
 
@@ -290,7 +292,7 @@ def _named_inputs(options: Options) -> list[Path]:
         return []
     files = options.files if isinstance(options, ScoreOptions) else []
     baseline, prior = options.scoring.baseline, options.scoring.prior
-    records = [] if prior in (None, "imagenet") else [Path(prior)]
+    records = [] if prior is None or prior in PRIORS else [Path(prior)]
     return [*files, *records, *([] if baseline is None else [baseline])]
 
 

@@ -226,10 +226,10 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--prior",
-        metavar="imagenet|FILE.json",
+        metavar="imagenet|weights|FILE.json",
         help="what is known of the models without these images, as one more component of the "
-        "score: published ImageNet accuracies of timm models, or a JSON object that maps model "
-        "names to numbers, or a list of such objects",
+        "score: published ImageNet accuracies of timm models, the spectra of their weight "
+        "matrices, or a JSON object that maps model names to numbers, or a list of such objects",
     )
 
 

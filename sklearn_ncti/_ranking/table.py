@@ -234,6 +234,8 @@ def _prior_notes(ranking) -> list[str]:
     imputed = ranking.results.get("prior_imputed", np.array([], dtype=bool))
     if not imputed.any():
         return []
+    if not np.isfinite(ranking.results["prior"]).any():
+        return ["*: no prior is known of any candidate that was scored; it adds 0 to each"]
     names = _listed(list(ranking.results["model"][imputed]), ", ")
     return [f"*: no prior is known of {names}; the other components suggest this one"]
 

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline, rank_results, summand_names
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
@@ -26,7 +25,7 @@ from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .features import extract
 from .jobs import FitTask, run_candidates
-from .prior import prior_of
+from .prior import WEIGHTS, imagenet_accuracies, known_prior, weights_prior
 from .source_attributes import check_source, measure_candidates, target_widths
 
 
@@ -97,10 +96,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Numbers by name of candidate, such as published accuracies, with which the ranking is
         compared.
 
-    prior : dict of str to float, list of dict, or "imagenet", default=None
+    prior : dict of str to float, list of dict, "imagenet" or "weights", default=None
         What is known of candidates without the target data, as one more component of the
         score; see :ref:`prior`. "imagenet" takes the published top-1 accuracy of timm models from
-        :func:`~sklearn_ncti.datasets.load_catalogue`.
+        :func:`~sklearn_ncti.datasets.load_catalogue`. "weights" measures the spectra of the
+        weight matrices of networks (minus the weighted alpha of Martin, Peng and Mahoney, arXiv
+        2002.06716).
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -224,7 +225,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "n_resamples": [Interval(Integral, 0, MAX_RESAMPLES, closed="both")],
         "random_state": ["random_state"],
         "baseline": [Mapping, None],
-        "prior": [Mapping, list, tuple, StrOptions({"imagenet"}), None],
+        "prior": [Mapping, list, tuple, StrOptions({"imagenet", WEIGHTS}), None],
         "final_estimator": [HasMethods(["fit"]), None],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -373,7 +374,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
-        prior = check_prior(prior_of(self.prior, candidates), names, self.normalization)
+        prior = known_prior(self.prior, candidates, self.normalization)
         check_weights(self.weights, summand_names(scorers.ranking, prior))
         baseline = check_baseline(self.baseline, names)
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
@@ -387,6 +388,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             error_score=self.error_score,
             verbose=self.verbose,
             only_scored=self.final_estimator is None,
+            needs_weighted_alpha=self.prior == WEIGHTS,
         )
         return (
             candidates,
@@ -411,18 +413,27 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             for name, _ in candidates
         ]
         results, context = run_candidates(candidates, context, tasks, self.n_jobs)
-        ranking = self._ranking_of(results, context, baseline, prior)
+        published = None
+        if prior is None and self.normalization != "absolute":
+            published = imagenet_accuracies(candidates)
+        ranking = self._ranking_of(results, context, baseline, prior, published)
         self._set_results(ranking, context)
         return context, None
 
-    def _ranking_of(self, results, context, baseline, prior):
+    def _ranking_of(self, results, context, baseline, prior, published=None):
+        """Rank the results of candidates; `published` accuracies are named in a note only."""
+        notes = [*context.scorers.notes]
+        if context.needs_weighted_alpha:
+            prior, unknown = weights_prior(results)
+            notes += unknown
         return rank_results(
             results,
             normalization=self.normalization,
             weights=self.weights,
             baseline=baseline,
             prior=prior,
-            notes=context.scorers.notes,
+            published=published,
+            notes=notes,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
 

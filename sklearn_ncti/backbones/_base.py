@@ -23,6 +23,7 @@ from sklearn.base import (
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._linalg.spectrum import weighted_alpha
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
 from ._images import check_images
@@ -79,8 +80,9 @@ class BaseBackbone(
 
     Besides the methods of a transformer, a backbone has members for `ModelSelector`, which
     shares images between candidates and caches what they give: `outputs_for`, `geometry`,
-    `preparation`, `identity`, `runs_on_cuda`, `extract`, `restore` and `release`. A class that
-    derives from this one adds `_build`, `_data_config` and `_weights_identity`.
+    `preparation`, `identity`, `runs_on_cuda`, `extract`, `weighted_alpha`, `restore` and
+    `release`. A class that derives from this one adds `_build`, `_data_config` and
+    `_weights_identity`.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -312,6 +314,16 @@ class BaseBackbone(
         return self._compute(
             network, images, widths, on_bad_image=on_bad_image, on_device=on_device
         )
+
+    def weighted_alpha(self) -> float:
+        """Return the weighted alpha of the network's weights; smaller is better.
+
+        The network is that which is loaded, or is loaded for this. See
+        `_linalg.spectrum.weighted_alpha` for the definition; NaN if no weight matrix is large
+        enough.
+        """
+        network = self._network or self._identified or self._build_network((self.output,))
+        return weighted_alpha(network.weight_matrices())
 
     def restore(self, n_features_out: int) -> Self:
         """Become fitted with a known number of features, without loading the network."""

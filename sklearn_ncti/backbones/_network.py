@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .._linalg.threads import one_torch_thread
 from .._utils.stacklevel import find_stack_level
@@ -169,6 +170,23 @@ class Network:
     def parameters_for(self, output: str) -> int:
         """Return the number of parameters that an output needs: features do without the head."""
         return self.n_parameters - (self.n_head_parameters if output == "features" else 0)
+
+    def weight_matrices(self) -> Iterator[np.ndarray]:
+        """Yield the weights of the layers as matrices, those of embeddings and heads left out.
+
+        A two-dimensional weight is one matrix. The kernel of a convolution is a matrix of
+        (output channels, input channels) for each of its positions.
+        """
+        layers = [layer for layer in self.module.modules() if isinstance(layer, nn.Embedding)]
+        layers += getattr(self.module, "classification_heads", [])
+        left_out = {id(weight) for layer in layers for weight in layer.parameters()}
+        for weight in self.module.parameters():
+            if weight.ndim < 2 or not weight.is_floating_point() or id(weight) in left_out:
+                continue
+            # numpy has no bfloat16.
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            kernel = weight.detach().to("cpu", dtype).reshape(*weight.shape[:2], -1)
+            yield from kernel.movedim(2, 0).numpy()
 
     def find_width(self) -> int:
         """Run a blank image, and give the number of its features.

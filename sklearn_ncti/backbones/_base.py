@@ -72,6 +72,15 @@ class Extraction(NamedTuple):
     license: str
 
 
+class NetworkFacts(NamedTuple):
+    """Work for one image, number of parameters, input size and license of a network."""
+
+    work: float
+    n_parameters: int
+    input_size: int
+    license: str
+
+
 class BaseBackbone(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
 ):
@@ -312,6 +321,16 @@ class BaseBackbone(
         return self._compute(
             network, images, widths, on_bad_image=on_bad_image, on_device=on_device
         )
+
+    def count_work(self) -> "NetworkFacts":
+        """Build the network and count its work for one image, which is a blank one."""
+        network = self._load_network((self.output,))
+        # Its file needs torch to be read.
+        from ._speed import work_of_network
+
+        size = network.preparation.geometry.shape[0]
+        work = work_of_network(network)
+        return NetworkFacts(work, network.n_parameters, size, network.license)
 
     def restore(self, n_features_out: int) -> Self:
         """Become fitted with a known number of features, without loading the network."""

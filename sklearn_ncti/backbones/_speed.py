@@ -1,10 +1,4 @@
-"""How much work a network is, and how fast this machine does it; imported with torch.
-
-Multiply-accumulate operations alone predict no time: those of depthwise convolutions wait for
-memory. Work counts the results of layers as well, each as much as 150 operations. On one core, 30
-architectures from convolutions to transformers then take the same time for the same work
-within a factor of 1.6 (benchmarks/plan.py).
-"""
+"""How fast this machine runs networks, and the work of one that is not published; with torch."""
 
 import time
 from statistics import median
@@ -15,34 +9,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ._network import empty_cache, resolve_device, use_bfloat16
-
-# Units of work (billions of operations) for a million results of layers.
-WORK_PER_MILLION = 0.15
+from ._network import Network, empty_cache, resolve_device, use_bfloat16
+from ._work import work_of
 
 # Images that the network of the calibration takes at once, and how often it is run.
 _IMAGES = 4
 _RUNS = 3
-
-
-def work_of(gmacs: float, activations: float) -> float:
-    """Return the work of one image.
-
-    Parameters
-    ----------
-    gmacs : float
-        Multiply-accumulate operations in billions.
-
-    activations : float
-        Number of results of convolutions and matrix products.
-
-    Returns
-    -------
-    work : float
-        Units of work; those of a network that takes its time for operations are billions of
-        them.
-    """
-    return gmacs + WORK_PER_MILLION * activations / 1e6
 
 
 class _Counter(TorchDispatchMode):
@@ -68,6 +40,14 @@ def count_work(module: nn.Module, images: torch.Tensor) -> float:
     with torch.no_grad(), _Counter() as counter:
         module(images)
     return work_of(counter.macs / 1e9, counter.activations) / len(images)
+
+
+def work_of_network(network: Network) -> float:
+    """Return the work of a loaded network for one image."""
+    height, width, channels = network.preparation.geometry.shape
+    return count_work(
+        network.module, torch.zeros(1, channels, height, width, device=network.device)
+    )
 
 
 def seconds_per_work(device: Any = "auto", precision: str = "auto") -> float:

@@ -200,7 +200,7 @@ class Catalogue:
             min_cpu_throughput=min_cpu_throughput,
             min_gpu_throughput=min_gpu_throughput,
         )
-        return self._take(filters.kept(self))
+        return self.take(filters.kept(self))
 
     def sort_by(self, column: str, *, ascending: bool = True) -> "Catalogue":
         """Return the models in the order of a column; those of equal value keep theirs.
@@ -229,9 +229,9 @@ class Catalogue:
         if values.dtype.kind == "f":
             unknown = np.isnan(values[order])
             order = np.concatenate([order[~unknown], order[unknown]])
-        return self._take(order)
+        return self.take(order)
 
-    def _take(self, places: np.ndarray) -> "Catalogue":
+    def take(self, places: ArrayLike) -> "Catalogue":
         columns = {name: values[places] for name, values in self._columns.items()}
         return Catalogue(columns, source=self._source)
 

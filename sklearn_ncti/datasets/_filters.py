@@ -154,7 +154,9 @@ def _by_name(name, value, catalogue) -> np.ndarray:
 
 def _by_license(name, value, catalogue) -> np.ndarray:
     words = _texts(name, value)
-    expanded = [text for word in words for text in (PERMISSIVE if word == "permissive" else [word])]
+    expanded = [
+        text for word in words for text in (PERMISSIVE if word == "permissive" else [word])
+    ]
     return _among(name, expanded, catalogue["license"], ("permissive", *PERMISSIVE))
 
 

@@ -28,7 +28,7 @@ from .outputs import Listing, plain
 _TABLE = (
     ("model", "name", "{}"),
     ("top-1 %", "top1", "{:.1f}"),
-    ("params M", "n_parameters", "{:.1f}"),
+    ("million parameters", "n_parameters", "{:.1f}"),
     ("GMACs", "gmacs", "{:.2f}"),
     ("input", "input_size", "{}"),
     ("license", "license", "{}"),
@@ -117,7 +117,7 @@ def _plan(facts, paths, options) -> Plan:
 def _table(catalogue: Catalogue) -> str:
     """Return the models as an aligned table."""
     columns = [
-        [header, *(_shown(value, form) for value in catalogue[name].tolist())]
+        [header, *(_shown(value, form) for value in _values(catalogue, name))]
         for header, name, form in _TABLE
     ]
     is_text = [catalogue[name].dtype.kind == "U" for _, name, _ in _TABLE]
@@ -130,6 +130,11 @@ def _table(catalogue: Catalogue) -> str:
         for cells in zip(*columns, strict=True)
     ]
     return "\n".join([*lines, f"{len(catalogue)} of {len(load_catalogue())} models"])
+
+
+def _values(catalogue: Catalogue, name: str) -> list[Any]:
+    values = catalogue[name]
+    return (values / 1e6 if name == "n_parameters" else values).tolist()
 
 
 def _shown(value: Any, form: str) -> str:

@@ -326,7 +326,7 @@ class BaseBackbone(
         """Build the network and count its work for one image, which is a blank one."""
         network = self._load_network((self.output,))
         # Its file needs torch to be read.
-        from ._speed import work_of_network
+        from ._count import work_of_network
 
         size = network.preparation.geometry.shape[0]
         work = work_of_network(network)

@@ -232,7 +232,19 @@ class Catalogue:
         return self.take(order)
 
     def take(self, places: ArrayLike) -> "Catalogue":
-        columns = {name: values[places] for name, values in self._columns.items()}
+        """Return the models at some positions.
+
+        Parameters
+        ----------
+        places : array-like of int
+            Positions of models.
+
+        Returns
+        -------
+        catalogue : Catalogue
+            These models, in the order of the positions.
+        """
+        columns = {name: values[np.asarray(places)] for name, values in self._columns.items()}
         return Catalogue(columns, source=self._source)
 
     def __getitem__(self, column: str) -> np.ndarray:

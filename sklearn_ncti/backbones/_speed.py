@@ -11,7 +11,8 @@ from ._network import empty_cache, resolve_device, use_bfloat16
 from ._work import work_of
 
 # Convolutions of the network of the calibration, dense, depthwise and pointwise: channels in and
-# out, width of the kernel, stride, groups.
+# out, width of the kernel, stride, groups. The last of them are small: on a busy machine, threads
+# wait for each other in every layer, however little work it has.
 _LAYERS = (
     (3, 32, 3, 2, 1),
     (32, 96, 1, 1, 1),
@@ -20,7 +21,7 @@ _LAYERS = (
     (64, 128, 3, 2, 1),
     (128, 256, 3, 1, 1),
     (256, 256, 3, 2, 1),
-    (256, 512, 1, 1, 1),
+    *(((256, 256, 3, 1, 256), (256, 256, 1, 1, 1)) * 4),
 )
 _SIZE = 224
 
@@ -78,7 +79,7 @@ def _network() -> nn.Sequential:
         layers += [
             nn.Conv2d(n_in, n_out, width, stride, width // 2, groups=groups, bias=False),
             nn.BatchNorm2d(n_out),
-            nn.ReLU(inplace=True),
+            nn.SiLU(),
         ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
 

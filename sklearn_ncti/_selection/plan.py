@@ -257,7 +257,7 @@ class Plan:
             f"candidates   {len(self.candidates)} on {self.n_images} images, "
             f"{self.n_groups} input size(s)",
             f"download     about {_size(self.download_bytes)} for {n_downloads} of them "
-            f"(parameters x 4 bytes; the hub's cache has the others){free}"
+            f"(estimate: parameters x 4 bytes){free}"
             + (f"; {unsized} more of unknown size" if unsized else ""),
             f"time         about {_duration(self.seconds)} on this machine, one model at a time, "
             "without the download" + (f"; {without} cannot be predicted" if without else ""),

@@ -91,11 +91,11 @@ def ask_before_download(options: RankOptions, names: Sequence[str], paths: Seque
     """
     if options.yes:
         return
-    facts = _facts(names)
-    size = download_bytes(facts) / 1e9
+    # No other network is built for it.
+    size = download_bytes(facts_of_names(names)) / 1e9
     if size <= options.ask_above:
         return
-    say(str(_plan(facts, paths, options)))
+    say(str(_plan(_facts(names), paths, options)))
     why = (
         f"about {size:.1f} GB would be downloaded, more than --ask-above {options.ask_above:g} GB"
     )

@@ -350,9 +350,9 @@ def facts_of_candidates(candidates: Sequence[tuple[str, Any]]) -> list[Candidate
 
 
 def facts_of_names(names: Sequence[str]) -> list[CandidateFacts]:
-    """Return what is known of models of the catalogue, by name."""
+    """Return what is known of the models of the catalogue among some names."""
     cached = cached_models()
-    return [_published(name, cached) for name in names]
+    return [_published(name, cached) for name in names if name in _places()]
 
 
 def names_without_timm(patterns: Sequence[str]) -> list[str] | None:

@@ -25,8 +25,9 @@ _LAYERS = (
 )
 _SIZE = 224
 
-# Images that the network of the calibration takes at once, and how often it is run.
-_IMAGES = 4
+# Images that the network of the calibration takes at once: a CPU gets few, a GPU as many as fit.
+_IMAGES_CPU = 4
+_IMAGES_GPU = 64
 _RUNS = 3
 
 
@@ -52,7 +53,8 @@ def seconds_per_work(device: Any = "auto", precision: str = "auto") -> float:
     with torch.random.fork_rng(devices=[]):
         module = _network()
     module = module.eval().to(device, memory_format=torch.channels_last)
-    images = torch.zeros(_IMAGES, 3, _SIZE, _SIZE, device=device)
+    n_images = _IMAGES_CPU if device.type == "cpu" else _IMAGES_GPU
+    images = torch.zeros(n_images, 3, _SIZE, _SIZE, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     autocast = torch.autocast(
         device.type, dtype=torch.bfloat16, enabled=use_bfloat16(precision, device)
@@ -63,7 +65,7 @@ def seconds_per_work(device: Any = "auto", precision: str = "auto") -> float:
         seconds = median(_timed(module, images) for _ in range(_RUNS))
     del module, images
     empty_cache(device)
-    return seconds / (_IMAGES * _work())
+    return seconds / (n_images * _work())
 
 
 def _timed(module: nn.Module, images: torch.Tensor) -> float:

@@ -415,7 +415,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         >>> import numpy as np
         >>> from sklearn_ncti import ModelSelector
         >>> images = np.zeros((20, 32, 32, 3), dtype=np.uint8)
-        >>> plan = ModelSelector(["resnet18.a1_in1k", "vit_tiny*augreg_in21k"]).plan(images)
+        >>> plan = ModelSelector(["resnet18.a1_in1k", "vit_tiny_p*_224.augreg_in21k"]).plan(images)
         >>> [candidate.name for candidate in plan.candidates]
         ['resnet18.a1_in1k', 'vit_tiny_patch16_224.augreg_in21k']
         >>> plan.licenses

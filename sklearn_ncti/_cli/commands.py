@@ -1,4 +1,4 @@
-"""The commands ``sklearn-ncti rank``, ``score`` and ``demo``.
+"""The commands ``sklearn-ncti rank``, ``score``, ``models`` and ``demo``.
 
 The table goes to standard output and everything else to standard error. The exit status is
 0 for a ranking, 1 if no candidate could be scored or something could not be written, and
@@ -21,6 +21,7 @@ from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.table import as_text
 from .._selection.candidates import without_dropped
+from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
@@ -34,10 +35,19 @@ from .inputs import (
     read_prior,
     weight_files,
 )
-from .options import DemoOptions, Options, Outputs, RankOptions, ScoreOptions, ScoringOptions
+from .options import (
+    DemoOptions,
+    ModelsOptions,
+    Options,
+    Outputs,
+    RankOptions,
+    ScoreOptions,
+    ScoringOptions,
+)
 from .outputs import (
     Outcome,
     RankedImages,
+    Result,
     check_folder,
     check_no_new_images,
     check_not_inputs,
@@ -45,6 +55,7 @@ from .outputs import (
     write_outputs,
 )
 from .parser import parse_options
+from .planning import ask_before_download, list_models, plan_only
 
 # If this environment variable is set, failures are reported with their tracebacks.
 _TRACEBACK = "SKLEARN_NCTI_TRACEBACK"
@@ -117,10 +128,12 @@ def _let_threads_sleep() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _perform(options: Options, outputs: Outputs) -> Outcome:
+def _perform(options: Options, outputs: Outputs) -> Result:
     """Run the function of the command."""
     if isinstance(options, RankOptions):
-        return _rank(options, outputs)
+        return plan_only(options) if options.dry_run else _rank(options, outputs)
+    if isinstance(options, ModelsOptions):
+        return list_models(options)
     if isinstance(options, ScoreOptions):
         return _score(options)
     return _demo(options)
@@ -132,6 +145,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     paths, labels, names, baseline = _rank_inputs(options, outputs)
     normalization = scoring.normalization or "minmax"
     prior = read_prior(scoring.prior, names, normalization)
+    ask_before_download(options, names, paths)
     selector = ModelSelector(
         [_backbone(name, options) for name in names],
         scorer=_scorer(scoring),
@@ -164,7 +178,9 @@ def _rank_inputs(
     """Return images, labels, model names and baseline, after checks of all that they need."""
     try:
         paths, labels = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
-        names = expand_model_names(without_dropped(options.models))
+        names = filtered_names(
+            expand_model_names(without_dropped(options.models)), options.filters
+        )
         check_rows(options.scoring, labels)
         baseline = read_baseline(options.scoring.baseline, names)
         check_not_inputs(outputs, [*paths, *weight_files(names)])
@@ -288,7 +304,7 @@ def _demo_outputs(options: DemoOptions) -> Outputs:
 
 def _named_inputs(options: Options) -> list[Path]:
     """Return the input files that the options name."""
-    if isinstance(options, DemoOptions):
+    if isinstance(options, DemoOptions | ModelsOptions):
         return []
     files = options.files if isinstance(options, ScoreOptions) else []
     baseline, prior = options.scoring.baseline, options.scoring.prior
@@ -296,7 +312,7 @@ def _named_inputs(options: Options) -> list[Path]:
     return [*files, *records, *([] if baseline is None else [baseline])]
 
 
-def _give_out(outcome: Outcome, outputs: Outputs) -> int:
+def _give_out(outcome: Result, outputs: Outputs) -> int:
     """Write the files, then print the table. A failure of the table leaves the files."""
     status = 0
     try:
@@ -311,7 +327,7 @@ def _give_out(outcome: Outcome, outputs: Outputs) -> int:
     return status
 
 
-def _print_table(outcome: Outcome) -> int:
+def _print_table(outcome: Result) -> int:
     """Print the table to standard output, or to standard error if that fails."""
     try:
         _write_line(sys.stdout, outcome.text)

@@ -76,6 +76,34 @@ class Outcome:
     images: RankedImages | None = None
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The result of a command that ranks nothing.
+
+    Attributes
+    ----------
+    command : str
+        Name of the command.
+
+    text : str
+        Text to print.
+
+    document : dict of str to object
+        Entries of the JSON file.
+
+    rows : list of dict
+        Rows of the CSV file.
+    """
+
+    command: str
+    text: str
+    document: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+Result = Outcome | Listing
+
+
 def check_outputs(outputs: Outputs) -> None:
     """Check before the work that the files can be written after it.
 
@@ -133,7 +161,7 @@ def check_folder(folder: Path) -> None:
 
 
 def write_outputs(
-    outputs: Outputs, outcome: Outcome
+    outputs: Outputs, outcome: Result
 ) -> Iterator[tuple[str, Path, Exception | None]]:
     """Write the files. One that cannot be written does not stop the others.
 
@@ -142,7 +170,7 @@ def write_outputs(
     outputs : Outputs
         Files to write.
 
-    outcome : Outcome
+    outcome : Outcome or Listing
         Result of the command.
 
     Yields
@@ -260,25 +288,29 @@ def _write(path: Path, data: bytes, *, force: bool) -> None:
         os.replace(file.name, target)
 
 
-def _json(outcome: Outcome, path: Path) -> bytes:
-    scoring, ranking = outcome.scoring, outcome.ranking
-    report = {
-        "sklearn_ncti": __version__,
-        "command": outcome.command,
-        **outcome.facts,
-        "normalization": ranking.normalization,
-        **({name: getattr(scoring, name) for name in _UNCERTAINTY_OPTIONS} if scoring else {}),
-        "best": _plain(ranking.best),
-        "results": _rows(ranking),
-    }
+def _json(outcome: Result, path: Path) -> bytes:
+    entries = outcome.document if isinstance(outcome, Listing) else _ranking_entries(outcome)
+    report = {"sklearn_ncti": __version__, "command": outcome.command, **entries}
     return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _csv(outcome: Outcome, path: Path) -> bytes:
+def _ranking_entries(outcome: Outcome) -> dict[str, Any]:
+    scoring, ranking = outcome.scoring, outcome.ranking
+    return {
+        **outcome.facts,
+        "normalization": ranking.normalization,
+        **({name: getattr(scoring, name) for name in _UNCERTAINTY_OPTIONS} if scoring else {}),
+        "best": plain(ranking.best),
+        "results": _rows(ranking),
+    }
+
+
+def _csv(outcome: Result, path: Path) -> bytes:
+    rows = outcome.rows if isinstance(outcome, Listing) else _rows(outcome.ranking)
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, fieldnames=list(outcome.ranking.results))
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]))
     writer.writeheader()
-    for row in _rows(outcome.ranking):
+    for row in rows:
         writer.writerow({name: _no_formula(value) for name, value in row.items()})
     return file.getvalue().encode()
 
@@ -307,7 +339,7 @@ def _html(outcome: Outcome, path: Path) -> bytes:
 
 
 # Functions that make the content of each file, by option.
-_MAKERS: dict[str, Callable[[Outcome, Path], bytes]] = {
+_MAKERS: dict[str, Callable[[Any, Path], bytes]] = {
     "json": _json,
     "csv": _csv,
     "plot": _picture,
@@ -319,10 +351,10 @@ def _rows(ranking: Ranking) -> list[dict[str, Any]]:
     """Return the results as plain values, best candidate first."""
     columns = ranking.results
     order = np.argsort(columns["rank"], kind="stable")
-    return [{name: _plain(column[i]) for name, column in columns.items()} for i in order]
+    return [{name: plain(column[i]) for name, column in columns.items()} for i in order]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return an item of an array as JSON can hold it: None in place of NaN and infinity."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str):

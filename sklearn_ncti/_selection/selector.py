@@ -21,10 +21,12 @@ from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
+from ..backbones._base import BaseBackbone
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .features import extract
 from .jobs import FitTask, run_candidates
+from .plan import Plan, facts_of_candidates, make_plan
 from .prior import WEIGHTS, imagenet_accuracies, known_prior, weights_prior
 from .source_attributes import check_source, measure_candidates, target_widths
 
@@ -400,6 +402,48 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _max_rankings(self, context):
         """Return how often the candidates are ranked at most."""
         return 1
+
+    def plan(self, X: Any) -> Plan:
+        """Return what a fit would download and cost, without downloading anything.
+
+        Sizes and times are estimates from the published facts of the models. A small network is
+        run to calibrate them, which takes some tenths of a second.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        Returns
+        -------
+        plan : Plan
+            Candidates, downloads, time, memory and licenses; a text when it is printed.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If `fit` would not start: there are no candidates, a name is unknown, or `X` holds
+            no images.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_ncti import ModelSelector
+        >>> images = np.zeros((20, 32, 32, 3), dtype=np.uint8)
+        >>> plan = ModelSelector(["resnet18.a1_in1k", "vit_tiny_p*_224.augreg_in21k"]).plan(images)
+        >>> [candidate.name for candidate in plan.candidates]
+        ['resnet18.a1_in1k', 'vit_tiny_patch16_224.augreg_in21k']
+        >>> plan.licenses
+        {'permissive': 2, 'conditions': 0, 'unknown': 0}
+        """
+        reserved = self.get_params(deep=False)
+        candidates = named_transformers(self.models, reserved=reserved)
+        backbones = [model for _, model in candidates if isinstance(model, BaseBackbone)]
+        facts = facts_of_candidates(candidates)
+        # Candidates of one ranking share their device in nearly all cases.
+        if not backbones:
+            return make_plan(facts, X)
+        return make_plan(facts, X, device=backbones[0].device, precision=backbones[0].precision)
 
     def _rank(self, candidates, context, callbacks, baseline, prior):
         """Score and rank the candidates.

@@ -73,6 +73,15 @@ class Extraction(NamedTuple):
     license: str
 
 
+class NetworkFacts(NamedTuple):
+    """Work for one image, number of parameters, input size and license of a network."""
+
+    work: float
+    n_parameters: int
+    input_size: int
+    license: str
+
+
 class BaseBackbone(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
 ):
@@ -324,6 +333,16 @@ class BaseBackbone(
         """
         network = self._network or self._identified or self._build_network((self.output,))
         return weighted_alpha(network.weight_matrices())
+
+    def count_work(self) -> "NetworkFacts":
+        """Build the network and count its work for one image, which is a blank one."""
+        network = self._load_network((self.output,))
+        # Its file needs torch to be read.
+        from ._count import work_of_network
+
+        size = network.preparation.geometry.shape[0]
+        work = work_of_network(network)
+        return NetworkFacts(work, network.n_parameters, size, network.license)
 
     def restore(self, n_features_out: int) -> Self:
         """Become fitted with a known number of features, without loading the network."""

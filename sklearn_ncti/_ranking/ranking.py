@@ -72,9 +72,9 @@ class Ranking(RankingResults):
     'large'
     >>> print(ranking)
     rank  model   score
-       1  large   1.700
-       2  medium  0.900
-       3  small   0.100
+       1  large    1.70
+       2  medium   0.90
+       3  small    0.10
     """
 
     @classmethod

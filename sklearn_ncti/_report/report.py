@@ -14,7 +14,14 @@ import numpy as np
 from .._ranking.display import RankingDisplay
 from .._ranking.ranking import Ranking
 from .._ranking.table import notes
-from .._scoring.columns import COLUMNS, Column, component_columns, scorer_columns
+from .._scoring.columns import (
+    COLUMNS,
+    Column,
+    component_columns,
+    number_text,
+    scorer_columns,
+    value_format,
+)
 from .._utils.optional import import_optional
 from .._utils.terminal import printable
 from .._version import __version__
@@ -140,11 +147,12 @@ def fine_tuning_code(name: str, n_classes: int) -> str:
 def _ranking_part(ranking: Ranking) -> list[str]:
     """Return the table, the notes below it and the meanings of its columns."""
     columns = [c for c in _shown_columns(ranking) if _has_values(ranking.results.get(c.name))]
+    styles = {c.name: value_format(c.format, ranking.results[c.name]) for c in columns}
     rows = []
     for i in ranking.order:
         failed = ranking.results["error"][i] != ""
         cells = [
-            _cell(ranking.results[c.name][i], c.format, failed and c.name == "score")
+            _cell(ranking.results[c.name][i], styles[c.name], failed and c.name == "score")
             for c in columns
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -202,7 +210,7 @@ def _cell(value: Any, style: str, failed: bool) -> str:
         return '<td class="failed" data-key="">failed</td>'
     if not np.isfinite(value):
         return '<td data-key="">-</td>'
-    return f'<td data-key="{value!s}">{value:{style}}</td>'
+    return f'<td data-key="{value!s}">{number_text(value, style)}</td>'
 
 
 def _pictures_part(ranking: Ranking) -> list[str]:

@@ -98,9 +98,9 @@ def test_what_the_report_tells(report, images):
     document = Document(report)
     rows = [row for row in document.rows if row]
     assert [row[:3] for row in rows[:4]] == [
-        ["1", "vit.b", "1.750"],
-        ["2", "tiny", "1.250"],
-        ["3", "resnet18.a1_in1k", "0.500"],
+        ["1", "vit.b", "1.75"],
+        ["2", "tiny", "1.25"],
+        ["3", "resnet18.a1_in1k", "0.50"],
         ["4", HOSTILE, "failed"],
     ]
     assert [HOSTILE, f"ValueError: {HOSTILE}\nsecond line"] in rows

@@ -19,6 +19,7 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import backbones, companions, datasets
+    from ._selection.halving import HalvingModelSelector
     from ._selection.selector import ModelSelector
     from .backbones import TimmBackbone, TorchBackbone
     from .datasets import load_image_folder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Components",
     "FeatureScorer",
+    "HalvingModelSelector",
     "ModelSelector",
     "NCTIScorer",
     "NearestCenterClassifier",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "HalvingModelSelector": "_selection.halving",
     "ModelSelector": "_selection.selector",
     "TimmBackbone": "backbones",
     "TorchBackbone": "backbones",

@@ -13,7 +13,7 @@ from .._utils.resampling import Draws
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels
 from .normalization import EQUAL_SHARE, merge_equal, summed
-from .scorers import is_cross_validated
+from .scorers import can_resample, is_cross_validated
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
@@ -96,10 +96,11 @@ def check_resampling(
             f"to, but {type(scorer).__name__} is scored by cross-validation. Put another scorer "
             "first in the list, which is the one that is resampled, or use n_resamples=0."
         )
-    if getattr(scorer, "cv", None) is not None:
+    if getattr(scorer, "cv", None) is not None and not can_resample(scorer):
         raise ValueError(
             f"n_resamples={n_resamples} needs a scorer that measures the rows that it was fitted "
-            f"to, but {type(scorer).__name__} has cv={scorer.cv!r}. Use cv=None, or n_resamples=0."
+            f"to, but {type(scorer).__name__} has cv={scorer.cv!r}. Use cv='loo' with "
+            "variant='released', cv=None, or n_resamples=0."
         )
     classes, codes = encode_labels(labels)
     counts = np.bincount(codes)
@@ -222,6 +223,39 @@ def describe_resamples(
         columns[name] = np.full(len(scores), missing, column.dtype)
         columns[name][order] = column
     return columns
+
+
+def surely_behind(resamples: np.ndarray, n_best: int, risk: float) -> np.ndarray:
+    """Tell which candidates the resamples exclude from the first ones.
+
+    Candidates are excluded together: in all but a share `risk` of the resamples, none of them is
+    among the first `n_best`, ties included.
+
+    Parameters
+    ----------
+    resamples : ndarray of shape (n_resamples, n_candidates)
+        Score of each candidate in every resample.
+
+    n_best : int
+        Number of candidates that are wanted.
+
+    risk : float
+        Largest probability that one of the first is excluded.
+
+    Returns
+    -------
+    behind : ndarray of bool of shape (n_candidates,)
+        Whether a candidate is excluded. Never all of them.
+    """
+    first = np.array([(_pairwise_signs(row) < 0).sum(axis=1) < n_best for row in resamples])
+    # Candidates that are equal in all resamples are excluded together or not at all.
+    distinct, which = np.unique(first, axis=1, return_inverse=True)
+    order = np.argsort(distinct.mean(axis=0), kind="stable")
+    # Resamples that have one of the excluded among the first; one more is counted than was seen.
+    hits = np.logical_or.accumulate(distinct[:, order], axis=1).sum(axis=0)
+    behind = np.zeros(len(order), dtype=bool)
+    behind[order] = (1 + hits) / (1 + len(resamples)) <= risk
+    return behind[which.reshape(-1)]
 
 
 def _interval(resampled: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -72,6 +72,12 @@ class FitContext:
 
     unreadable : dict of int to str
         Positions of unreadable images, which are left out, and why.
+
+    kept_in : str, default=None
+        Folder for features to which those of more rows will be added; None keeps none.
+
+    deadline : float, default=None
+        Time, as `time.time` gives it, after which no candidate but the first is started.
     """
 
     X: Any
@@ -88,6 +94,8 @@ class FitContext:
     store: FeatureStore | None = None
     images_identity: str | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    kept_in: str | None = None
+    deadline: float | None = None
 
     @property
     def responses(self) -> set[str]:
@@ -112,7 +120,8 @@ class FitContext:
     @property
     def can_stay_on_device(self) -> bool:
         """Whether features may stay where they were computed: nothing else needs them."""
-        return self.only_scored and self.store is None and is_ncti(self.scorers.ranking)
+        alone = self.only_scored and self.store is None and self.kept_in is None
+        return alone and is_ncti(self.scorers.ranking)
 
     def own_data(self) -> tuple[Any, np.ndarray]:
         """Return a copy of the rows that are scored, which a candidate may write to."""

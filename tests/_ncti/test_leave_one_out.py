@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 from helpers import make_problem
+from scipy.linalg import eigh
 from scipy.special import softmax
 
 from sklearn_ncti import (
     NCTIScorer,
     NearestCenterClassifier,
+    SELIGeometry,
     WithinClassVariability,
     rank_features,
 )
 from sklearn_ncti._ncti.discriminant import fit_discriminant
 from sklearn_ncti._ncti.leave_one_out import LeaveOneOut
-from sklearn_ncti._ncti.projection import Projection
+from sklearn_ncti._ncti.projection import Projection, balanced_folds
+from sklearn_ncti._utils.resampling import Draws
 
 
 def refitted(H, y, n_classes, t, n_dims):
@@ -158,3 +161,103 @@ def test_words_that_are_no_cv():
     X, y = make_problem(d=4, n=40, n_classes=2)
     with pytest.raises(ValueError, match="The 'cv' parameter"):
         NCTIScorer(cv="lou").fit(X, y)
+
+
+def weighted_moments(H, y, w, n_classes):
+    """Class weights, weighted class means and the weighted scatter within the classes."""
+    counts = np.bincount(y, w, minlength=n_classes)
+    means = np.array([np.bincount(y, w * column, minlength=n_classes) for column in H.T]).T
+    means /= counts[:, None]
+    offsets = H - means[y]
+    return counts, means, (w[:, None] * offsets).T @ offsets / w.sum()
+
+
+def weighted_refits(H, y, w, t):
+    """Posterior of each row, under moments in which its own weight is 0."""
+    n_classes, k = int(y.max()) + 1, H.shape[1]
+    P = np.zeros((len(H), n_classes))
+    for i in range(len(H)):
+        rest = np.where(np.arange(len(H)) == i, 0.0, w)
+        counts, means, within = weighted_moments(H, y, rest, n_classes)
+        W = (1 - t) * within + t * np.trace(within) / k * np.eye(k)
+        solved = np.linalg.solve(W, means.T)
+        logit = H[i] @ solved - 0.5 * np.einsum("ck,kc->c", means, solved)
+        P[i] = softmax(logit + np.log(counts / counts.sum()))
+    return P
+
+
+@pytest.mark.parametrize("shrinkage", ["adaptive", 0.2])
+@pytest.mark.parametrize("counts", [[20, 30, 40], [2, 15, 40]], ids=str)
+def test_a_resample_leaves_out_each_row_with_all_its_weight(shrinkage, counts):
+    X, y = make_problem(d=6, counts=counts, scale=10.0, spread=1.0)
+    scorer = NCTIScorer(cv="loo", shrinkage=shrinkage).fit(X, y)
+    H, t = scorer._discriminant.basis.project(X), 0.0 if shrinkage == "adaptive" else shrinkage
+    found = scorer.resample(Draws(y, 4, seed=1))
+    order = np.argsort(y, kind="stable")
+    for i, drawn in enumerate(Draws(y, 4, seed=1).by_class(bayesian=True)):
+        w = np.empty(len(y))
+        w[order] = drawn
+        P = weighted_refits(H, y, w, t)
+        assert found.raw["ncc"][i] == pytest.approx(
+            P[np.arange(len(y)), y] @ w / w.sum(), abs=1e-9
+        )
+        scaled = np.sqrt(w)[:, None] * P
+        norms = [np.linalg.norm(scaled[y == c], "nuc") for c in range(3)]
+        assert found.raw["vc"][i] == pytest.approx(-np.log(sum(norms)), abs=1e-9)
+    for name, component in [("ncc", NearestCenterClassifier), ("vc", WithinClassVariability)]:
+        alone = component(cv="loo", shrinkage=shrinkage).fit(X, y)
+        np.testing.assert_allclose(alone.resample(Draws(y, 4, seed=1)), found.raw[name])
+
+
+def test_seli_of_a_resample_holds_out_weighted_folds():
+    X, y = make_problem(d=6, counts=[20, 30, 40], scale=3.0, spread=1.0)
+    scorer = SELIGeometry(cv="loo", shrinkage=0.2).fit(X, y)
+    H = scorer._discriminant.basis.project(X)
+    found = scorer.resample(Draws(y, 3, seed=1))
+    order = np.argsort(y, kind="stable")
+    for i, drawn in enumerate(Draws(y, 3, seed=1).by_class(bayesian=True)):
+        w = np.empty(len(y))
+        w[order] = drawn
+        within = plain = 0.0
+        for fold in balanced_folds(y):
+            held_out = np.isin(np.arange(len(y)), fold)
+            counts, means, S_w = weighted_moments(H, y, np.where(held_out, 0.0, w), 3)
+            pi = counts / counts.sum()
+            spread = means - pi @ means
+            S_t = S_w + (pi[:, None] * spread).T @ spread
+            W, T = (0.8 * S + 0.2 * np.trace(S) / 6 * np.eye(6) for S in (S_w, S_t))
+            axes = eigh(T - W, W)[1][:, ::-1][:, :2]
+            offsets = H[held_out] - means[y[held_out]]
+            S_w, S_t = ((w[held_out, None] * rows).T @ rows for rows in (offsets, H[held_out]))
+            plain = plain + np.diag(axes.T @ S_t @ axes)
+            regular = 0.8 * S_w + 0.2 * np.trace(S_w) / 6 * np.eye(6)
+            within = within + np.diag(axes.T @ regular @ axes)
+        expected = np.sqrt(w.sum() * plain / within).sum()
+        assert found[i] == pytest.approx(expected, rel=1e-9)
+
+
+def test_resamples_spread_as_other_samples_do():
+    """Ten rows of each class: rows drawn with replacement spread 0.2 times as far as samples."""
+    rng = np.random.default_rng(0)
+    centers = 0.7 * rng.normal(size=(6, 40))
+    y = np.arange(60) % 6
+
+    def fitted():
+        X = centers[y] + rng.normal(size=(60, 40))
+        return NearestCenterClassifier(cv="loo", shrinkage="scale-free").fit(X, y)
+
+    samples = np.array([fitted().score() for _ in range(150)])
+    spreads = [fitted().resample(Draws(y, 60, seed=i)).std() for i in range(10)]
+    assert np.mean(spreads) == pytest.approx(samples.std(), rel=0.35)
+
+
+def test_a_ranking_by_held_out_rows_has_intervals():
+    X, y = make_problem(d=12, counts=[20, 30, 40], scale=3.0, spread=1.0)
+    noise = np.random.default_rng(0).normal(size=X.shape)
+    pool = {"good": X, "noisy": X + noise, "noise": noise}
+    for scorer in ("robust", NCTIScorer(cv="loo")):
+        ranking = rank_features(pool, y, scorer=scorer, n_resamples=50, random_state=0)
+        assert ranking.best == "good"
+        assert ranking.results["group"][0] == 1
+        assert (ranking.results["rank_low"] <= ranking.results["rank"]).all()
+        assert ranking.results["best_probability"].sum() == pytest.approx(1.0)

@@ -236,8 +236,10 @@ def test_refused():
     for wrong in (-1, 2.5, "many", True, 100_001):
         with pytest.raises(ValueError, match="n_resamples must be an integer from 0 to 100000"):
             rank_features(features, y, n_resamples=wrong)
-    with pytest.raises(ValueError, match=r"NCTIScorer has cv=3\. Use cv=None"):
+    with pytest.raises(ValueError, match=r"NCTIScorer has cv=3\. Use cv='loo' with"):
         rank_features(features, y, n_resamples=50, scorer=NCTIScorer(cv=3))
+    with pytest.raises(ValueError, match=r"NCTIScorer has cv='loo'\. Use .* variant='released'"):
+        rank_features(features, y, n_resamples=50, scorer=NCTIScorer(cv="loo", variant="paper"))
     with pytest.raises(ValueError, match="KNeighborsClassifier is scored by cross-validation"):
         rank_features(features, y, n_resamples=50, scorer=KNeighborsClassifier())
     with pytest.raises(ValueError, match="'nope' cannot be used to seed"):

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,7 +37,6 @@ from .inputs import (
 from .options import DemoOptions, Options, Outputs, RankOptions, ScoreOptions, ScoringOptions
 from .outputs import (
     Outcome,
-    RankedImages,
     check_folder,
     check_no_new_images,
     check_not_inputs,
@@ -153,8 +153,8 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         "n_skipped_images": n_skipped,
         "n_classes": len(selector.classes_),
     }
-    images = RankedImages(paths, labels, n_skipped, options.settings())
-    return Outcome(options.command, ranking, _table(ranking), facts, scoring, images)
+    report = partial(selector._report, options.settings())
+    return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
 
 def _rank_inputs(

@@ -48,7 +48,7 @@ def values_of(results: Mapping[str, np.ndarray], name: str) -> np.ndarray | None
     column = size_of(results) if name == SIZE.name else results.get(name)
     if column is None:
         return None
-    has = (column != "").any() if column.dtype == object else np.isfinite(column).any()
+    has = (column != "").any() if column.dtype.kind in "OUT" else np.isfinite(column).any()
     return column if has else None
 
 

@@ -171,7 +171,8 @@ model = model.to(device).train()
 config = timm.data.resolve_model_data_config(model)
 transform = timm.data.create_transform(**config, is_training=True)
 images = ImageFolder("train", transform)  # the folder that has a folder for each class
-loader = torch.utils.data.DataLoader(images, batch_size=32, shuffle=True, drop_last=True)
+full = len(images) > 32  # a last batch of one image stops batch normalisation
+loader = torch.utils.data.DataLoader(images, batch_size=32, shuffle=True, drop_last=full)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
 for epoch in range(10):
     for batch, labels in loader:
@@ -180,7 +181,7 @@ for epoch in range(10):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    print(epoch, float(loss))"""
+    print(epoch, loss.item())"""
 
 
 def _fine_tuning_part(

@@ -49,8 +49,8 @@ def _picture(ranking: RankingResults, cost: str, rows: np.ndarray) -> list[str]:
             f'<text x="{a + 7:.1f}" y="{b - 5:.1f}">{results["rank"][i]}</text></g>'
         )
     caption = (
-        f"Score against {column.header} (logarithmic). Numbers are ranks. On filled points no other "
-        "candidate is better in both; hover or tap for names."
+        f"Score against {column.header} (logarithmic). Numbers are ranks. On filled points no "
+        "other candidate is better in both; hover or tap for names."
     )
     return [
         "<h2>Score and cost</h2>",

@@ -68,8 +68,8 @@ def _verdict_of_resamples(ranking, scored) -> tuple[str, list[str], list[int]]:
     caution = "The order is a prediction; what fine-tuning adds is not in these probabilities."
     if probability[likely] > probability[scored[0]]:
         text = (
-            f"{names[scored[0]]} has the largest score, but {names[likely]} is more often first on "
-            f"other rows of the same kind: with probability {probability[likely]:.2f}, against "
+            f"{names[scored[0]]} has the largest score, but {names[likely]} is more often first "
+            f"on other rows of the same kind: with probability {probability[likely]:.2f}, against "
             f"{probability[scored[0]]:.2f}. More labelled rows can settle it."
         )
         pair = [likely, scored[0], *(i for i in first if i not in (likely, scored[0]))]

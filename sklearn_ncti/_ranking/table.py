@@ -167,7 +167,8 @@ def _shortened(name, length) -> str:
 
 def _rows(ranking, columns) -> list[list[str] | None]:
     """Rows of a table, best first, with marks between groups."""
-    rows, above = [], None
+    rows: list[list[str] | None] = []
+    above = None
     for i in ranking.order:
         group = ranking.results["group"][i] if ranking.resamples is not None else None
         if above is not None and group != above:

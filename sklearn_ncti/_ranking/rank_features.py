@@ -245,7 +245,7 @@ def rank_results(
         resamples, replications = resampled_scores(
             drawn.of(normalization), sources, normalization, weights
         )
-        columns |= describe_resamples(total, resamples, replications)
+        columns |= describe_resamples(total, resamples, replications, normalization)
     columns |= components.raw
     columns |= {f"normalized_{name}": values for name, values in normalized.items()}
     if prior is not None:

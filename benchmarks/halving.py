@@ -1,13 +1,14 @@
-"""Count what successive halving saves, and how often it loses the best candidate.
+r"""Count what successive halving saves, and how often it loses the best candidate.
 
 Two parts. "pools" ranks 60 image networks on 1,000 images, on all of them and by halving with
 ten different parts, and prints the images that went through networks as a share of all, whether
 the first candidate is the same, and how many of the first three:
 
-    python benchmarks/halving.py pools --images FOLDER --models FOLDER --modules FOLDER
+    python benchmarks/halving.py pools --images FOLDER --models FOLDER --modules FOLDER \
+        --features FOLDER
 
-The features are extracted once and kept in a file (--features FILE). Of each iteration, only the
-new images count, as only these go through networks.
+The features are extracted once and kept in a folder. Of each iteration, only the new images
+count, as only these go through networks.
 
 "simulation" ranks 200 synthetic candidates whose order is known, and prints how often the best
 one is dropped, next to the nominal risk.
@@ -93,19 +94,17 @@ def make_candidates(models, modules):
 
 
 def extract(args):
-    """Features of all candidates on the images, from the file if it exists."""
-    if args.features is not None and args.features.exists():
-        with np.load(args.features) as stored:
-            found = dict(stored)
-        return found, found.pop("labels")
+    """Features of all candidates on the images, from the folder where it has them."""
     paths, y = load_image_folder(args.images, limit_per_class=args.limit_per_class)
+    args.features.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, backbone in make_candidates(args.models, args.modules):
-        start = time.perf_counter()
-        found[name] = backbone.fit_transform(paths)
-        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    if args.features is not None:
-        np.savez(args.features, labels=np.array(y), **found)
+        file = args.features / f"{name}.npy"
+        if not file.exists():
+            start = time.perf_counter()
+            np.save(file, backbone.fit_transform(paths))
+            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        found[name] = np.load(file)
     return found, np.array(y)
 
 
@@ -208,10 +207,10 @@ def main(argv=None):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     parts = parser.add_subparsers(dest="part", required=True)
     pools = parts.add_parser("pools", help="real networks and images")
-    pools.add_argument("--images", type=Path, help="folder of class folders")
-    pools.add_argument("--models", type=Path, help="folder of local-dir models")
-    pools.add_argument("--modules", type=Path, help="folder of exported modules")
-    pools.add_argument("--features", type=Path, help="file that keeps the features")
+    pools.add_argument("--images", type=Path, required=True, help="folder of class folders")
+    pools.add_argument("--models", type=Path, required=True, help="folder of local-dir models")
+    pools.add_argument("--modules", type=Path, required=True, help="folder of exported modules")
+    pools.add_argument("--features", type=Path, required=True, help="folder that keeps features")
     pools.add_argument("--limit-per-class", type=int, default=100)
     pools.add_argument("--seeds", type=int, default=10)
     pools.add_argument("--n-best", type=int, default=1)

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ncti import (
+    HalvingModelSelector,
     ModelSelector,
     NCTIScorer,
     NearestCenterClassifier,
@@ -29,6 +30,7 @@ ESTIMATORS = [
     WithinClassVariability(),
     ModelSelector(CANDIDATES),
     ModelSelector(CANDIDATES, final_estimator=LogisticRegression()),
+    HalvingModelSelector(CANDIDATES, n_resamples=40),
 ]
 
 # As a list: older scikit-learn gives pytest a generator, which pytest 9 warns of.

@@ -1,6 +1,7 @@
 """`FitContext`: data and settings that all candidates of one fit share."""
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ class FitContext:
     kept_in : str, default=None
         Folder for features to which those of more rows will be added; None keeps none.
 
-    deadline : float, default=None
+    deadline : float, default=inf
         Time, as `time.time` gives it, after which no candidate but the first is started.
     """
 
@@ -95,7 +96,7 @@ class FitContext:
     images_identity: str | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
     kept_in: str | None = None
-    deadline: float | None = None
+    deadline: float = math.inf
 
     @property
     def responses(self) -> set[str]:

@@ -3,22 +3,64 @@
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import FitFailedWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._ranking.iterations import join_iterations
 from .._scoring.bootstrap import MAX_RESAMPLES, surely_behind
+from .._utils.stacklevel import find_stack_level
 from .._utils.terminal import printable, say
 from .._utils.validation import encode_labels
 from .jobs import OUT_OF_TIME, FitTask
 from .part_runner import PartRunner
 from .parts import nested_parts, part_sizes
 from .selector import ModelSelector
+
+
+@dataclass
+class _Search:
+    """State of a search.
+
+    Attributes
+    ----------
+    left : list of (str, transformer)
+        Candidates that may be among the wanted ones, best first.
+
+    n_possible : int
+        Number of iterations until all rows are used.
+
+    baseline, prior : dict of str to float, or None
+        Numbers by name of candidate.
+
+    callbacks : callback context
+        That of the fit.
+
+    rankings, n_samples : list
+        Ranking and number of rows of each iteration.
+
+    left_out : list of str
+        Names of candidates that did not start.
+
+    stop : str
+        Why the search ended before it was done; empty if it did not.
+    """
+
+    left: list
+    n_possible: int
+    baseline: Mapping[str, float] | None
+    prior: Mapping[str, float] | None
+    callbacks: Any
+    rankings: list = field(default_factory=list)
+    n_samples: list = field(default_factory=list)
+    left_out: list = field(default_factory=list)
+    stop: str = ""
 
 
 class HalvingModelSelector(ModelSelector):
@@ -262,51 +304,63 @@ class HalvingModelSelector(ModelSelector):
     def _rank(self, candidates, context, callbacks, baseline, prior):
         """Rank the candidates in iterations; return the context, and features of the best."""
         known = {} if prior is None else prior
-        left = sorted(candidates, key=lambda item: -known.get(item[0], -np.inf))
-        sizes = self._sizes(context)
-        parts = nested_parts(encode_labels(context.y)[1], sizes, context.resampling.seed)
-        deadline = None if self.max_time is None else time.time() + self.max_time
-        rankings, n_samples, late = [], [], []
+        best_first = sorted(candidates, key=lambda item: -known.get(item[0], -np.inf))
+        codes, sizes = encode_labels(context.y)[1], self._sizes(context)
+        search = _Search(best_first, len(sizes), baseline, prior, callbacks)
+        if self.max_time is not None:
+            context = replace(context, deadline=time.time() + self.max_time)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            runner = PartRunner(replace(context, kept_in=folder, deadline=deadline))
-            for number, rows in enumerate(parts, start=1):
-                self._say(f"iteration {number}: {len(left)} candidates, {sizes[number - 1]} rows")
-                tasks = [
-                    FitTask(callbacks.subcontext(task_name=f"score-{number}-{name}"), self)
-                    for name, _ in left
-                ]
-                results = runner.run(left, rows, tasks, self.n_jobs)
-                late = [result.name for result in results if result.components == OUT_OF_TIME]
-                # The best of an incomplete iteration may be missing; the first one must do.
-                if late and rankings:
+            runner = PartRunner(replace(context, kept_in=folder))
+            for rows in nested_parts(codes, sizes, context.resampling.seed):
+                self._iterate(search, runner, rows, context)
+                if search.stop or len(search.left) <= self.n_best:
                     break
-                results = [result for result in results if result.name not in late]
-                rankings.append(self._ranking_of(results, context, baseline, prior))
-                n_samples.append(runner.n_rows)
-                left = self._going_on(left, rankings[-1], len(sizes))
-                self._say(
-                    f"iteration {number}: {rankings[-1].best} leads, {len(left)} may be best"
-                )
-                if len(left) <= self.n_best or _is_over(deadline):
-                    break
-            best = rankings[-1].best
+            best = search.rankings[-1].best
             extracted = runner.features_of_all(best, dict(candidates)[best])
-        self.rankings_ = rankings
-        self.n_iterations_, self.n_possible_iterations_ = len(rankings), len(sizes)
-        self.n_candidates_ = [len(ranking) for ranking in rankings]
-        self.n_resources_ = n_samples
-        left_out = late if len(rankings) == 1 else []
-        why = f"not started before max_time={self.max_time} was over"
+        self.rankings_ = search.rankings
+        self.n_iterations_, self.n_possible_iterations_ = len(search.rankings), len(sizes)
+        self.n_candidates_ = [len(ranking) for ranking in search.rankings]
+        self.n_resources_ = search.n_samples
+        why = f"left out: not started before max_time={self.max_time} was over"
         ranking = join_iterations(
-            rankings,
-            n_samples,
+            search.rankings,
+            search.n_samples,
             [name for name, _ in candidates],
-            dict.fromkeys(left_out, f"left out: {why}"),
-            self._notes(len(left), late),
+            dict.fromkeys(search.left_out, why),
+            self._notes(search),
         )
         context = replace(context, unreadable=runner.unreadable)
         self._set_results(ranking, context)
         return context, extracted
+
+    def _iterate(self, search, runner, rows, context):
+        """Rank the candidates that are left on a part with these rows more."""
+        number = len(search.rankings) + 1
+        self._say(f"iteration {number}: {len(search.left)} candidates, {len(rows)} rows more")
+        tasks = [
+            FitTask(search.callbacks.subcontext(task_name=f"score-{number}-{name}"), self)
+            for name, _ in search.left
+        ]
+        results = runner.run(search.left, rows, tasks, self.n_jobs)
+        late = [result.name for result in results if result.components == OUT_OF_TIME]
+        if late:
+            search.stop = f"max_time={self.max_time} was over"
+        elif number > 1 and all(result.failure for result in results):
+            search.stop = f"no candidate could be scored on {runner.n_rows} rows"
+            _warn_of_failures(results, search.stop)
+        # The best of an incomplete iteration may be missing; the first one must do.
+        if search.stop and number > 1:
+            return
+        search.left_out = late
+        results = [result for result in results if result.name not in late]
+        ranking = self._ranking_of(results, context, search.baseline, search.prior)
+        search.rankings.append(ranking)
+        search.n_samples.append(runner.n_rows)
+        search.left = self._going_on(search.left, ranking, search.n_possible)
+        self._say(f"iteration {number}: {ranking.best} leads, {len(search.left)} may be the best")
+        is_last = number == search.n_possible or len(search.left) <= self.n_best
+        if not is_last and time.time() > context.deadline:
+            search.stop = f"max_time={self.max_time} was over"
 
     def _going_on(self, candidates, ranking, n_iterations):
         """Return the candidates that may be among the wanted ones, best first."""
@@ -322,7 +376,7 @@ class HalvingModelSelector(ModelSelector):
         models = dict(candidates)
         return [(str(name), models[name]) for name in names]
 
-    def _notes(self, n_left, late):
+    def _notes(self, search):
         """Return what the ranking must say of its iterations."""
         steps = [
             f"{n} on {rows} rows"
@@ -334,11 +388,11 @@ class HalvingModelSelector(ModelSelector):
             + ("" if done else f" (of at most {self.n_possible_iterations_} iterations)")
             + "; the order is by the iteration reached, then by the score in it"
         ]
-        if late and self.n_iterations_ == 1:
-            found.append(f"max_time={self.max_time} was over before {len(late)} could start")
-        elif not done and n_left > self.n_best:
+        if search.stop:
+            n_out = len(search.left_out)
+            left_out = f"{n_out} candidates did not start, and " if n_out else ""
             found.append(
-                f"max_time={self.max_time} was over with {n_left} candidates that may be best"
+                f"{search.stop}: {left_out}{len(search.left)} of those that did may be the best"
             )
         return found
 
@@ -347,5 +401,10 @@ class HalvingModelSelector(ModelSelector):
             say(f"[HalvingModelSelector] {printable(text)}")
 
 
-def _is_over(deadline):
-    return deadline is not None and time.time() > deadline
+def _warn_of_failures(results, stop):
+    errors = "; ".join(f"{result.name}: {result.error}" for result in results)
+    warnings.warn(
+        f"{stop}, so that the ranking on fewer rows stays ({errors}).",
+        FitFailedWarning,
+        stacklevel=find_stack_level(),
+    )

@@ -305,7 +305,7 @@ def _captured(error_score, name, function, *args) -> CandidateResult:
 
 def _score(job, context, prepared) -> CandidateResult:
     """Extract and score the features of one candidate."""
-    if context.deadline is not None and job.index > 0 and time.time() > context.deadline:
+    if job.index > 0 and time.time() > context.deadline:
         return CandidateResult(job.name, OUT_OF_TIME)
     start = time.perf_counter()
     extracted = extract_for_scorers(job.model, context, prepared)

@@ -1,6 +1,8 @@
 """`PartRunner`: candidates on nested parts of the rows, where only new images are extracted."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -81,24 +83,35 @@ class PartRunner:
             rows = new_rows if of_images else self._rows
             earlier = self._features if of_images else None
             results, context = run_candidates(
-                own, self._context_of(rows, own), [tasks[i] for i in chosen], n_jobs, earlier
+                own,
+                self._context_of(rows, own, of_images),
+                [tasks[i] for i in chosen],
+                n_jobs,
+                earlier,
             )
             self.unreadable |= {int(rows[i]): why for i, why in context.unreadable.items()}
             found |= dict(zip(chosen, results, strict=True))
-        self._features = {
-            result.name: result.extracted
-            for result in found.values()
-            if result.extracted is not None
-        }
+            if of_images:
+                self._keep({result.name: result.extracted for result in results})
         return [replace(found[i], extracted=None) for i in range(len(candidates))]
 
-    def _context_of(self, rows: np.ndarray, candidates: Sequence[tuple[str, Any]]) -> FitContext:
+    def _keep(self, extracted: Mapping[str, Extracted | None]) -> None:
+        """Keep the features of this part, and remove the files of the one before."""
+        for before in self._features.values():
+            with suppress(OSError):
+                os.unlink(getattr(before.features, "filename", ""))
+        self._features = {name: item for name, item in extracted.items() if item is not None}
+
+    def _context_of(
+        self, rows: np.ndarray, candidates: Sequence[tuple[str, Any]], of_images: bool
+    ) -> FitContext:
         """Return the context of some rows."""
         places = {int(row): i for i, row in enumerate(rows)}
         whole = self._context
         context = replace(
             whole,
-            X=_safe_indexing(whole.X, rows),
+            X=_rows_of(whole.X, rows, len(whole.y)),
+            kept_in=whole.kept_in if of_images else None,
             y=whole.y[rows],
             images=None,
             images_identity=None,
@@ -117,3 +130,11 @@ class PartRunner:
         if model.outputs_for(self._context.responses)[0] != model.output:
             return None
         return replace(extracted, features=np.array(extracted.features))
+
+
+def _rows_of(X: Any, rows: np.ndarray, n: int) -> Any:
+    """Return some rows of anything that holds rows; all of them as they are."""
+    if np.array_equal(rows, np.arange(n)):
+        return X
+    has_items = hasattr(X, "__getitem__") or hasattr(X, "iloc")
+    return _safe_indexing(X if has_items else np.asarray(X), rows)

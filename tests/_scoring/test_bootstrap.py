@@ -353,7 +353,7 @@ def test_a_held_score_is_one_that_half_of_the_resamples_give():
 
 
 def test_intervals_of_zscores_move_half_way_back():
-    """Noise in all candidates divides z-scores by more; the interval is moved towards the score."""
+    """Noise in all candidates makes z-scores smaller; the interval moves towards the score."""
     rng = np.random.default_rng(0)
     scores = np.array([2.0, 0.5, -2.5])
     resamples = 0.7 * scores + 0.2 * rng.normal(size=(400, 3))

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +20,7 @@ import numpy as np
 
 from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
+from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
 from .._selection.candidates import without_dropped
 from .._selection.plan import filtered_names
@@ -46,7 +48,6 @@ from .options import (
 )
 from .outputs import (
     Outcome,
-    RankedImages,
     Result,
     check_folder,
     check_no_new_images,
@@ -168,8 +169,8 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         "n_skipped_images": n_skipped,
         "n_classes": len(selector.classes_),
     }
-    images = RankedImages(paths, labels, n_skipped, options.settings())
-    return Outcome(options.command, ranking, str(ranking), facts, scoring, images)
+    report = partial(selector._report, options.settings())
+    return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
 
 def _rank_inputs(
@@ -235,7 +236,7 @@ def _score(options: ScoreOptions) -> Outcome:
         prior=_prior_of_features(scoring.prior, features, normalization),
     )
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
-    return Outcome(options.command, ranking, str(ranking), facts, scoring)
+    return Outcome(options.command, ranking, _table(ranking), facts, scoring)
 
 
 def _prior_of_features(value: str | None, names: Iterable[str], normalization: str) -> Any:
@@ -264,8 +265,13 @@ def _demo(options: DemoOptions) -> Outcome:
         "agreement": agreement,
     }
     column = {name: f"{accuracies[name]:.1f} +- {deviations[name]:.1f}" for name in accuracies}
-    text = f"{as_text(ranking, {'fine-tuned %': column})}\n{_described(agreement)}"
+    text = f"{_table(ranking, {'fine-tuned %': column})}\n{_described(agreement)}"
     return Outcome(options.command, ranking, text, facts)
+
+
+def _table(ranking: Ranking, columns: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """Return the table of a command, with advice in the words of the command line."""
+    return as_text(ranking, columns, elsewhere="the files of --json and --csv")
 
 
 def _described(agreement: Mapping[str, float]) -> str:

@@ -123,7 +123,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "--html",
         type=Path,
         metavar="FILE",
-        help="write a report with pictures as a single HTML file",
+        help="write an interactive report as a single HTML file",
     )
     parser.set_defaults(to_options=_rank_options)
 

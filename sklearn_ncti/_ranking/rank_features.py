@@ -128,9 +128,9 @@ def rank_features(
     >>> X, y = load_digits(return_X_y=True)
     >>> ranking = rank_features({"all pixels": X, "upper half": X[:, :32]}, y)
     >>> print(ranking)
-    rank  model        score   seli    ncc      vc  raw seli  raw ncc  raw vc
-       1  all pixels   2.000  1.000  1.000   0.000   727.098    0.961  -5.107
-       2  upper half  -1.000  0.000  0.000  -1.000   564.327    0.810  -5.320
+    rank  model       score  seli   ncc     vc  raw seli  raw ncc  raw vc
+       1  all pixels   2.00  1.00  1.00   0.00     727.1     0.96   -5.11
+       2  upper half  -1.00  0.00  0.00  -1.00     564.3     0.81   -5.32
     score = seli + ncc + vc (minmax over the candidates; larger is better)
     """
     if not isinstance(features, Mapping):

@@ -1,5 +1,6 @@
 """ModelSelector, from a list of candidates to the best one."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -16,14 +17,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._ranking.rank_features import check_baseline, rank_results, summand_names
+from .._ranking.report.page import ranking_report, write_report
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
+from ..backbones import TimmBackbone
 from ..backbones._base import BaseBackbone
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
+from .examples import summarize
 from .features import extract
 from .jobs import FitTask, run_candidates
 from .plan import Plan, facts_of_candidates, make_plan
@@ -487,6 +491,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.results_ = self.ranking_.results
         self.classes_ = np.unique(context.readable_y)
         self.n_skipped_images_ = len(context.unreadable)
+        self._data_summary = summarize(context)
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best
         self.best_score_ = float(self.results_["score"][self.best_index_])
@@ -667,6 +672,57 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             The names.
         """
         return self._best().get_feature_names_out(input_features)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a report as one HTML file, which loads nothing from the network.
+
+        It has what :meth:`Ranking.report` has, the classes with a few example images, and
+        code that fine-tunes the best candidate where that is a timm model. Examples are read
+        again from the paths in `X`; of images without a path, `fit` keeps small copies.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        settings : dict of str to object, default=None
+            What the report shows as settings. None for the parameters of the selector
+            but its candidates.
+
+        overwrite : bool, default=False
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+
+        NotFittedError
+            If the selector is not fitted.
+        """
+        check_is_fitted(self, "ranking_")
+        write_report(path, lambda: self._report(settings), overwrite=overwrite)
+
+    def _report(self, settings=None):
+        """Return the report as HTML."""
+        if settings is None:
+            settings = self.get_params(deep=False)
+            # The candidates are in the table.
+            del settings["models"]
+        candidates = dict(named_transformers(self.models, verbose=0))
+        best = candidates.get(self.best_name_)
+        return ranking_report(
+            self.ranking_,
+            self._data_summary.for_report(),
+            settings=settings,
+            timm_model=best.model if isinstance(best, TimmBackbone) else None,
+        )
 
     @property
     def n_features_in_(self) -> int:

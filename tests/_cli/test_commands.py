@@ -45,7 +45,7 @@ def test_score_of_one_file_is_absolute(run, files):
     arrays = np.load(files[0])
     scorer = NCTIScorer(5, shrinkage=0.5).fit(arrays["features"], arrays["labels"])
     assert status == 0
-    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.3f}"
+    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.2f}"
 
 
 def test_resamples_and_baseline(run, files, tmp_path):
@@ -131,7 +131,7 @@ def test_cv_measures_held_out_rows(run, files):
     arrays = np.load(files[0])
     scorer = NCTIScorer(cv=4).fit(arrays["features"], arrays["labels"])
     assert status == 0
-    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.3f}"
+    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.2f}"
     assert scorer.score_ != NCTIScorer().fit(arrays["features"], arrays["labels"]).score_
 
 

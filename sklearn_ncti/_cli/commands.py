@@ -23,12 +23,13 @@ from .._ranking.table import as_text
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
-from ..datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
+from ..datasets import load_digit_images, load_zoo, load_zoo_accuracies
 from .inputs import (
     UsageError,
     check_rows,
     load_candidates,
     read_baseline,
+    read_images,
     read_prior,
     weight_files,
 )
@@ -161,7 +162,7 @@ def _rank_inputs(
 ) -> tuple[list[str], np.ndarray, list[str], dict[str, float] | None]:
     """Return images, labels, model names and baseline, after checks of all that they need."""
     try:
-        paths, labels = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
+        paths, labels = read_images(options)
         names = expand_model_names(options.models)
         check_rows(options.scoring, labels)
         baseline = read_baseline(options.scoring.baseline, names)

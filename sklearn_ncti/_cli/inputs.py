@@ -10,7 +10,9 @@ import numpy as np
 
 from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline
-from .options import ScoringOptions
+from ..datasets import load_image_folder
+from ..datasets._folder import SplitError
+from .options import RankOptions, ScoringOptions
 
 # Suffixes of the files that hold the weights of a model.
 _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
@@ -18,6 +20,25 @@ _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
 
 class UsageError(Exception):
     """The arguments or the files that they name are wrong."""
+
+
+def read_images(options: RankOptions) -> tuple[list[str], np.ndarray]:
+    """Return the paths and labels of the images to rank on.
+
+    Raises
+    ------
+    UsageError
+        If the subfolders do not look like classes.
+
+    ValueError
+        If `load_image_folder` refuses the folder for another reason.
+    """
+    try:
+        return load_image_folder(
+            options.folder, split=options.split, limit_per_class=options.limit_per_class
+        )
+    except SplitError as exc:
+        raise UsageError(exc.advice("--split {!r}")) from exc
 
 
 def load_candidates(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], np.ndarray]:

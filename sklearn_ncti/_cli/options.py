@@ -47,6 +47,7 @@ class RankOptions:
     command: ClassVar[str] = "rank"
 
     folder: str
+    split: str | None
     models: list[str]
     limit_per_class: int | None
     device: str

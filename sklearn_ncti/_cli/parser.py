@@ -88,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _fill_rank(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `rank`."""
     parser.add_argument("folder", metavar="FOLDER", help="folder with one subfolder per class")
+    _add_source(parser)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -134,6 +135,16 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(to_options=_demo_options)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options of which images are taken, and where their labels are."""
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="subfolder of FOLDER that contains the classes, such as train; '.' takes all "
+        "subfolders as classes, whatever their names",
+    )
 
 
 def _add_extraction(parser: argparse.ArgumentParser) -> None:

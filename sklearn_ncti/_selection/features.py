@@ -15,9 +15,10 @@ from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
 from ..backbones._base import BaseBackbone, NoHeadError, bad_images_text
 from ..backbones._identity import stamp_files
-from ..backbones._images import BadImageError, check_images
+from ..backbones._images import BadImageError
 from ..backbones._preparation import pixels_of
 from ..backbones._prepared import PreparedImages
+from ..backbones._sources import as_images
 from .context import FitContext, readable_rows
 
 # Facts of an entry of the cache that a result tells, and their types.
@@ -295,7 +296,7 @@ def save_cached(identity, output, context) -> None:
 
 def _run_network(model, context, outputs, prepared) -> dict[str, _Output]:
     """Return outputs of a backbone by name, computed in one pass."""
-    images = check_images(context.X) if context.images is None else context.images
+    images = as_images(context.X) if context.images is None else context.images
     try:
         extraction = model.extract(
             images,

@@ -22,6 +22,7 @@ from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
+from ..backbones._sources import check_sized, images_and_labels
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .features import extract
@@ -317,17 +318,18 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return super().set_params(**params)
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Extract, score and rank; then fit the best candidate.
 
         Parameters
         ----------
-        X : array-like or sequence of length n_samples
-            What every candidate takes: images as a sequence of paths or an array, or a
-            feature matrix for ordinary transformers.
+        X : array-like, sequence or data set of length n_samples
+            What every candidate takes: images as a sequence of paths, an array or a data set
+            (see :ref:`datasets`), or a feature matrix for ordinary transformers.
 
-        y : array-like of shape (n_samples,)
-            Class of each row.
+        y : array-like of shape (n_samples,), default=None
+            Class of each row. None only for a data set that holds the labels: one of torch, a
+            Hugging Face ``Dataset``, or a list of (image, label) pairs.
 
         Returns
         -------
@@ -345,7 +347,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
         """
         if y is None:
-            raise ValueError("ModelSelector requires y to be passed, but the target y is None.")
+            X, y = _with_own_labels(X)
+        check_sized(X)
         y = check_labels(y)
         check_consistent_length(X, y)
         candidates = named_transformers(
@@ -573,6 +576,17 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             tags.classifier_tags = final.classifier_tags
             tags.regressor_tags = final.regressor_tags
         return tags
+
+
+def _with_own_labels(X):
+    """Return the images and labels of a data set, or raise a ValueError if it has none."""
+    images, y = (None, None) if X is None else images_and_labels(X)
+    if y is None:
+        raise ValueError(
+            "ModelSelector requires y to be passed, but the target y is None. Only a data set "
+            f"that holds labels needs no y; X is of type {type(X).__name__}."
+        )
+    return images, y
 
 
 def _held_out(scorer, cv):

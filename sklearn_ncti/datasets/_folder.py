@@ -205,9 +205,7 @@ def _check_no_splits(top: Path, folders: list[os.DirEntry], split: str | None) -
     else:
         return
     choice = next((name for name in names if name.lower().startswith("train")), names[0])
-    raise SplitError(
-        f"folder={os.fspath(top)!r} {seen}", Path(split or ".", choice).as_posix()
-    )
+    raise SplitError(f"folder={os.fspath(top)!r} {seen}", Path(split or ".", choice).as_posix())
 
 
 def _holds_classes(folder: os.DirEntry) -> bool:

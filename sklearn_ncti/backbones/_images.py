@@ -213,8 +213,8 @@ def _as_array(images: Any) -> np.ndarray:
         )
     if len(shape) == 3 and shape[0] in _CHANNELS:
         raise ValueError(
-            f"X is a tensor of shape {shape}, which looks like one image with {shape[0]} channels. "
-            "For one image use X[None]; for grey images use X[:, None]."
+            f"X is a tensor of shape {shape}, which looks like one image with {shape[0]} "
+            "channels. For one image use X[None]; for grey images use X[:, None]."
         )
     values = to_host(images)
     return values.transpose(0, 2, 3, 1) if len(shape) == 4 else values
@@ -467,8 +467,8 @@ def _check_values(X: np.ndarray, name: str) -> None:
         )
     if low < 0 or high > 1:
         raise ValueError(
-            f"{name} has floating values from {low:g} to {high:g}; pixels of floating images lie in "
-            "[0, 1]. Divide values in 0..255 by 255, and undo a normalisation: the backbone "
+            f"{name} has floating values from {low:g} to {high:g}; pixels of floating images lie "
+            "in [0, 1]. Divide values in 0..255 by 255, and undo a normalisation: the backbone "
             "applies its own."
         )
 

@@ -142,8 +142,8 @@ def pixels_of(images: Any, index: int, preparation: Preparation) -> np.ndarray:
         raise
     except Exception as exc:
         raise BadImageError(
-            f"X[{index}]: {name_image(item_of(images, index))}, of size {image.size}, cannot be brought "
-            f"to {preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
+            f"X[{index}]: {name_image(item_of(images, index))}, of size {image.size}, cannot be "
+            f"brought to {preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
         ) from exc
 
 

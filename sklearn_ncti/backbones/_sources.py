@@ -7,6 +7,7 @@ all together. A source that could be read in two ways, or once only, is refused.
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -116,7 +117,8 @@ class ImageSource:
         self.__dict__.update(state, _lock=Lock())
 
 
-class _Taken(NamedTuple):
+@dataclass(frozen=True)
+class _Taken:
     """Reads some of the images of a source."""
 
     source: ImageSource
@@ -163,7 +165,8 @@ def _pair(example: Any) -> tuple[Any, Any]:
     return image, label
 
 
-class _FromDict(NamedTuple):
+@dataclass(frozen=True)
+class _FromDict:
     """Takes the image and the label of a dict."""
 
     image: str
@@ -319,14 +322,11 @@ def _source_of_dataset(X: Any) -> Source:
     rows, plain = _without_subsets(X)
     named = _known_of_torchvision(plain)
     if named is not None:
-        images, labels = named
-        if images is not None:
-            images = [images[row] for row in rows]
-        else:
-            images = _opened(X)[0]
+        paths, labels = named
+        images = _opened(X)[0] if paths is None else [paths[row] for row in rows]
         return Source(images, lambda: np.asarray(labels)[rows])
-    images, has_labels = _opened(X)
-    return Source(images, lambda: images.labels() if has_labels else None)
+    source, has_labels = _opened(X)
+    return Source(source, lambda: source.labels() if has_labels else None)
 
 
 def _opened(X: Any) -> tuple[ImageSource, bool]:
@@ -359,17 +359,18 @@ def _known_of_torchvision(X: Any) -> tuple[list[str] | None, list[Any]] | None:
             "it was trained. Make it without `transform`, or remove that: X.transform = None."
         )
     labels = getattr(X, "targets", None)
-    if labels is None or X.target_transform is not None or np.ndim(labels) != 1:
-        return None
-    if len(labels) != len(X):
+    # A class of the user's own may change what it derives from.
+    is_known = type(X).__module__.startswith("torchvision.") and X.target_transform is None
+    if labels is None or not is_known or np.ndim(labels) != 1 or len(labels) != len(X):
         return None
     codes = np.asarray(labels)
-    classes = list(getattr(X, "classes", ()))
+    classes = list(getattr(X, "classes", None) or ())
     if codes.dtype.kind in "iu" and len(classes) > codes.max() and codes.min() >= 0:
         labels = np.asarray(classes)[codes]
-    samples = getattr(X, "samples", None)
-    by_paths = is_a(X, "torchvision.datasets.folder.ImageFolder") and samples is not None
-    return [path for path, _ in samples] if by_paths else None, list(labels)
+    # Another loader may make other images of the files.
+    by_paths = getattr(getattr(X, "loader", None), "__name__", "") == "default_loader"
+    paths: list[str] | None = [path for path, _ in X.samples] if by_paths else None
+    return paths, list(labels)
 
 
 def _source_of_column(X: Any) -> Source | None:
@@ -405,7 +406,8 @@ def _images_in(X: Any, column: str) -> ImageSource:
     return ImageSource(_FromTable(encoded, column, kind()), len(X), is_cheap=True)
 
 
-class _FromTable(NamedTuple):
+@dataclass(frozen=True)
+class _FromTable:
     """Reads encoded images of a Hugging Face data set."""
 
     table: Any

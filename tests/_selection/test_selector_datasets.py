@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import import_datasets
 from image_pool import Image, assert_same, candidates, select, torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
@@ -81,7 +82,7 @@ def test_other_candidates_get_the_images(data, models):
 
 
 def test_unreadable_images_of_a_data_set(copied, models):
-    datasets = pytest.importorskip("datasets")
+    datasets = import_datasets()
     paths, y = copied
     with open(paths[7], "wb") as file:
         file.write(b"no image")

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import import_datasets
 from sklearn import config_context
 
 from sklearn_ncti.backbones._identity import identify_images
@@ -228,6 +229,18 @@ def test_image_folders_of_torchvision(pixels, tmp_path, opened_files):
     # Labels that are changed on the way come from the data set, with the images.
     shifted = torchvision.datasets.ImageFolder(tmp_path, target_transform=lambda k: k + 10)
     assert images_and_labels(shifted)[1] == [k + 10 for k in folder.targets]
+    blank = torchvision.datasets.ImageFolder(
+        tmp_path, loader=lambda path: Image.new("RGB", (4, 4))
+    )
+    images, labels = images_and_labels(blank)
+    assert not read_all(images).any()
+    np.testing.assert_array_equal(labels, NAMES[folder.targets])
+
+    class Reversed(torchvision.datasets.ImageFolder):
+        def __getitem__(self, index):
+            return super().__getitem__(len(self) - 1 - index)
+
+    assert images_and_labels(Reversed(tmp_path))[1] == folder.targets[::-1]
     transformed = torchvision.datasets.ImageFolder(
         tmp_path, transform=torchvision.transforms.ToTensor()
     )
@@ -255,7 +268,7 @@ def opened_files(monkeypatch):
 
 
 def make_table(pixels, **columns):
-    datasets = pytest.importorskip("datasets")
+    datasets = import_datasets()
     kinds = {"image": datasets.Image()}
     if "label" not in columns:
         columns["label"] = LABELS
@@ -282,7 +295,7 @@ def test_tables_of_hugging_face(pixels, opened_files):
 
 
 def test_refused_tables_of_hugging_face(pixels):
-    datasets = pytest.importorskip("datasets")
+    datasets = import_datasets()
     table = make_table(pixels)
     with pytest.raises(TypeError, match=r"DatasetDict with the keys \['train'\].*X\['train'\]"):
         as_images(datasets.DatasetDict(train=table))

@@ -117,7 +117,7 @@ def test_data_sets_are_no_classes(tmp_path):
         make_splits(tmp_path / name, "train", "test")
     with pytest.raises(ValueError, match=r"holds 'clothing', 'digits': .* split='clothing'"):
         load_image_folder(tmp_path)
-    with pytest.raises(ValueError, match="look like splits.* split='digits/train'"):
+    with pytest.raises(ValueError, match=r"look like splits.* split='digits/train'"):
         load_image_folder(tmp_path, split="digits")
     paths, _ = load_image_folder(tmp_path, split="digits/train")
     assert names_of(paths, tmp_path) == ["digits/train/cat/1.png", "digits/train/dog/1.png"]

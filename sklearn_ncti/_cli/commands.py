@@ -28,6 +28,7 @@ from .inputs import (
     UsageError,
     check_rows,
     load_candidates,
+    named_files,
     read_baseline,
     read_images,
     read_prior,
@@ -203,7 +204,7 @@ def _scorer(scoring: ScoringOptions) -> Any:
 def _score(options: ScoreOptions) -> Outcome:
     """Score or rank features that were extracted before."""
     scoring = options.scoring
-    features, labels = load_candidates(options.files)
+    features, labels = load_candidates(options.files, options.features, options.labels)
     check_rows(scoring, labels)
     # A single candidate cannot be normalised over the candidates.
     normalization = scoring.normalization or ("minmax" if len(features) > 1 else "absolute")
@@ -289,7 +290,7 @@ def _named_inputs(options: Options) -> list[Path]:
     """Return the input files that the options name."""
     if isinstance(options, DemoOptions):
         return []
-    files = options.files if isinstance(options, ScoreOptions) else []
+    files = named_files(options)
     baseline, prior = options.scoring.baseline, options.scoring.prior
     records = [] if prior in (None, "imagenet") else [Path(prior)]
     return [*files, *records, *([] if baseline is None else [baseline])]

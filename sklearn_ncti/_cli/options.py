@@ -48,6 +48,8 @@ class RankOptions:
 
     folder: str
     split: str | None
+    images: str | None
+    labels: str | None
     models: list[str]
     limit_per_class: int | None
     device: str
@@ -75,6 +77,8 @@ class ScoreOptions:
     command: ClassVar[str] = "score"
 
     files: list[Path]
+    features: str | None
+    labels: str | None
     scoring: ScoringOptions
     outputs: Outputs
 

@@ -70,8 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
             "score",
             help="score or rank features that were extracted before",
             description="Score the features of one file, or rank the features of several files "
-            "with the same labels. Each FILE.npz holds the arrays 'features' of shape (n, d) "
-            "and 'labels' of shape (n,).",
+            "with the same labels. Each FILE holds features of shape (n, d) and labels of shape "
+            "(n,).",
         )
     )
     _fill_demo(
@@ -87,7 +87,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _fill_rank(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `rank`."""
-    parser.add_argument("folder", metavar="FOLDER", help="folder with one subfolder per class")
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="folder with one subfolder per class, or a CSV or Parquet file with a path and a "
+        "label in each row",
+    )
     _add_source(parser)
     parser.add_argument(
         "--models",
@@ -115,9 +120,21 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         type=Path,
-        metavar="FILE.npz",
-        help="features and labels of one candidate, as saved by numpy.savez(file, features=X, "
-        "labels=y)",
+        metavar="FILE",
+        help="features and labels of one candidate: .npz, as saved by numpy.savez(file, "
+        "features=X, labels=y), .npy, .safetensors, .csv, .tsv or .parquet",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="name of the array of features, or of a column that holds a list in each row "
+        "(default: features; in a table, all columns but that of the labels)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="NAME|FILE",
+        help="name of the array or column of the labels, or a .npy or .txt file that holds them "
+        "for all candidates (default: labels or label)",
     )
     _add_scoring(parser)
     _add_outputs(parser)
@@ -142,8 +159,20 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         metavar="NAME",
-        help="subfolder of FOLDER that contains the classes, such as train; '.' takes all "
-        "subfolders as classes, whatever their names",
+        help="subfolder of FOLDER that contains the classes, such as train, or value of the "
+        "column 'split' of a file; '.' takes all subfolders as classes, or all rows",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="COLUMN",
+        help="column of the paths in a CSV or Parquet file (default: one named path, file or "
+        "similar)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="COLUMN",
+        help="column of the labels in a CSV or Parquet file (default: one named label, class or "
+        "similar)",
     )
 
 
@@ -250,7 +279,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         "--normalization",
         choices=NORMALIZATIONS,
         help="how the components are made comparable before they are added (default: minmax; "
-        "absolute for a single FILE.npz)",
+        "absolute for a single file of features)",
     )
     group.add_argument(
         "--n-components",

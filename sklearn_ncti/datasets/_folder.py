@@ -37,22 +37,28 @@ class SplitError(ValueError):
 
     choice : str
         The sub-folder to suggest.
+
+    otherwise : str, default="all of them are taken as classes"
+        What ``"."`` does.
     """
 
-    def __init__(self, seen: str, choice: str) -> None:
+    def __init__(
+        self, seen: str, choice: str, otherwise: str = "all of them are taken as classes"
+    ) -> None:
         self.seen = seen
         self.choice = choice
+        self.otherwise = otherwise
         super().__init__(self.advice("split={!r}"))
 
     def advice(self, option: str) -> str:
         """Return the message, with a format of the option that chooses a sub-folder."""
         return (
             f"{self.seen} Choose one of them with {option.format(self.choice)}; "
-            f"{option.format('.')} takes all of them as classes."
+            f"with {option.format('.')} {self.otherwise}."
         )
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.seen, self.choice)
+        return type(self), (self.seen, self.choice, self.otherwise)
 
 
 def load_image_folder(
@@ -127,13 +133,7 @@ def load_image_folder(
     >>> labels.tolist()
     ['cat', 'cat', 'dog']
     """
-    if limit_per_class is not None:
-        if not isinstance(limit_per_class, Integral) or isinstance(limit_per_class, bool):
-            raise TypeError(
-                f"limit_per_class must be an integer or None; got {limit_per_class!r}."
-            )
-        if limit_per_class < 1:
-            raise ValueError(f"limit_per_class must be at least 1; got {limit_per_class}.")
+    check_limit(limit_per_class)
     top = _top_folder(folder, split)
     entries = _entries(top)
     for entry in entries:
@@ -155,10 +155,7 @@ def load_image_folder(
     paths: list[str] = []
     labels: list[str] = []
     for entry in classes:
-        files = walk.images(entry)
-        if limit_per_class is not None and limit_per_class < len(files):
-            places = np.arange(limit_per_class) * len(files) // int(limit_per_class)
-            files = [files[place] for place in places]
+        files = spaced(walk.images(entry), limit_per_class)
         paths.extend(files)
         labels.extend([entry.name] * len(files))
     if walk.left_out:
@@ -169,6 +166,24 @@ def load_image_folder(
             stacklevel=2,
         )
     return paths, np.array(labels)
+
+
+def check_limit(limit_per_class: int | None) -> None:
+    """Raise a TypeError or ValueError if this is no number of images."""
+    if limit_per_class is not None:
+        if not isinstance(limit_per_class, Integral) or isinstance(limit_per_class, bool):
+            raise TypeError(
+                f"limit_per_class must be an integer or None; got {limit_per_class!r}."
+            )
+        if limit_per_class < 1:
+            raise ValueError(f"limit_per_class must be at least 1; got {limit_per_class}.")
+
+
+def spaced(files: list[str], limit: int | None) -> list[str]:
+    """Return files that are evenly spaced among all, at most so many."""
+    if limit is None or limit >= len(files):
+        return files
+    return [files[place] for place in np.arange(limit) * len(files) // int(limit)]
 
 
 def _top_folder(folder: str | os.PathLike, split: str | None) -> Path:
@@ -186,7 +201,7 @@ def _top_folder(folder: str | os.PathLike, split: str | None) -> Path:
         return top / inner
     names = [entry.name for entry in _entries(top) if _is_folder(entry)]
     raise ValueError(
-        f"split={split!r} is no sub-folder of {os.fspath(folder)!r}, which holds {_listed(names)}."
+        f"split={split!r} is no sub-folder of {os.fspath(folder)!r}, which holds {listed(names)}."
     )
 
 
@@ -196,10 +211,10 @@ def _check_no_splits(top: Path, folders: list[os.DirEntry], split: str | None) -
     parts = [entry for entry in folders if entry.name.lower() in _SPLITS]
     if len(parts) > 1 or any(map(_holds_classes, parts)):
         names = [entry.name for entry in parts]
-        seen = f"holds {_listed(names)}, which look like splits of a data set."
+        seen = f"holds {listed(names)}, which look like splits of a data set."
     elif folders and all(map(_holds_classes, folders)):
         seen = (
-            f"holds {_listed(names)}: each holds folders and no image, so that these look like "
+            f"holds {listed(names)}: each holds folders and no image, so that these look like "
             "data sets or splits, not like classes."
         )
     else:
@@ -219,7 +234,7 @@ def _holds_classes(folder: os.DirEntry) -> bool:
     return n_folders > 1
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """Return names in quotes, the first five of many."""
     shown = ", ".join(map(repr, names[:5]))
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"

@@ -141,7 +141,7 @@ def test_splits_are_refused_with_the_option_to_write(run, tmp_path, monkeypatch)
     assert (status, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert "holds 'test', 'train', which look like splits" in err
-    assert "Choose one of them with --split 'train'; --split '.' takes all of them" in err
+    assert "Choose one of them with --split 'train'; with --split '.' all of them" in err
     assert "split=" not in err
     # Past the folder, the model is what is wrong.
     _, _, err = run("rank", str(tmp_path), "--split", "train", "--models", "x")

@@ -170,7 +170,9 @@ def _from_table(
         lists = columns[_name_in(columns, features, (), "--features", path)]
         return _as_matrix(path, features, lists), y
     numbers = [_as_numbers(path, name, values) for name, values in columns.items()]
-    return np.stack(numbers, axis=1) if numbers else np.empty((len(y), 0)), y
+    if not numbers:
+        raise UsageError(f"{path} has no column of features next to that of the labels")
+    return np.stack(numbers, axis=1), y
 
 
 def _as_matrix(path: Path, name: str, lists: list[Any]) -> np.ndarray:
@@ -184,9 +186,12 @@ def _as_matrix(path: Path, name: str, lists: list[Any]) -> np.ndarray:
 
 def _as_numbers(path: Path, name: str, values: list[Any]) -> np.ndarray:
     try:
-        return np.array(values, dtype=float)
-    except (TypeError, ValueError) as exc:
-        raise UsageError(
-            f"{path} has a column {name!r} that holds other things than numbers; remove it, or "
-            "choose a column that holds the features as lists with --features NAME"
-        ) from exc
+        numbers = np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.empty((0, 0))
+    if numbers.ndim == 1:
+        return numbers
+    raise UsageError(
+        f"{path} has a column {name!r} that holds other things than numbers; remove it, or choose "
+        "a column that holds the features as lists with --features NAME"
+    )

@@ -21,7 +21,7 @@ from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
-from .._utils.validation import check_labels
+from .._utils.validation import is_continuous
 from ..backbones._sources import check_sized, images_and_labels
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
@@ -171,7 +171,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Images that could not be read and were left out.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        The class labels. Absent where `y` holds real numbers.
 
     n_features_in_ : int
         Number of features seen in `fit`, where the best candidate takes a feature matrix.
@@ -328,7 +328,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             (see :ref:`datasets`), or a feature matrix for ordinary transformers.
 
         y : array-like of shape (n_samples,), default=None
-            Class of each row. None only for a data set that holds the labels: one of torch, a
+            Class of each row, or with scorers of numbers (``companions.LogME`` and regressors) a
+            real number. None only for a data set that holds the labels: one of torch, a
             Hugging Face ``Dataset``, or a list of (image, label) pairs.
 
         Returns
@@ -349,12 +350,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if y is None:
             X, y = _with_own_labels(X)
         check_sized(X)
-        y = check_labels(y)
+        scorers = check_scorers(self.scorer)
+        y = scorers.check_labels(y)
         check_consistent_length(X, y)
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
-        scorers = check_scorers(self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
         prior = check_prior(prior_of(self.prior, candidates), names, self.normalization)
@@ -401,7 +402,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
         self.results_ = self.ranking_.results
-        self.classes_ = np.unique(context.readable_y)
+        if is_continuous(context.readable_y):
+            vars(self).pop("classes_", None)
+        else:
+            self.classes_ = np.unique(context.readable_y)
         self.n_skipped_images_ = len(context.unreadable)
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best

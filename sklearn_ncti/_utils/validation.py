@@ -123,19 +123,31 @@ def has_other_rows(X: Any, y: Any) -> bool:
     return X is not None
 
 
-def check_labels(labels: ArrayLike) -> np.ndarray:
-    """Return labels as a vector of at least two classes, or raise a ValueError."""
+def check_labels(labels: ArrayLike, *, allow_numbers: bool = False) -> np.ndarray:
+    """Return labels as a vector of at least two classes, or raise a ValueError.
+
+    With `allow_numbers`, a vector of real numbers is returned as it is.
+    """
     check_one_label_each(labels)
     labels = label_array(labels)
-    if type_of_target(labels) == "continuous":
+    if is_continuous(labels):
+        if allow_numbers:
+            numbers: np.ndarray = _check_y(labels, y_numeric=True)
+            return numbers
         raise ValueError(
             "Unknown label type: continuous. y holds real numbers, but a ranking needs classes. "
             "Make classes of them, such as numpy.digitize(y, numpy.quantile(y, [0.25, 0.5, "
-            "0.75])), or score features with companions.LogME(task='regression').fit(X, y)."
+            "0.75])), or rank by a scorer of numbers, and no other: scorer=companions.LogME(), or "
+            "a regressor."
         )
     y: np.ndarray = _check_y(labels)
     encode_labels(y)
     return y
+
+
+def is_continuous(labels: Any) -> bool:
+    """Return whether labels are real numbers that stand for no classes."""
+    return bool(type_of_target(labels) == "continuous")
 
 
 def check_one_label_each(labels: Any) -> None:

@@ -78,7 +78,7 @@ class Picture:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([0.5, 1.5, 2.5], r"real numbers.*numpy\.digitize.*LogME\(task='regression'\)"),
+        ([0.5, 1.5, 2.5], r"real numbers.*numpy\.digitize.*scorer=companions\.LogME\(\)"),
         (np.linspace(0, 1, 9), "real numbers"),
         (np.eye(3, dtype=int), r"1d array, and holds several labels .*one label at a time"),
         ([[0, 1], [1, 0]], "several labels for each row"),

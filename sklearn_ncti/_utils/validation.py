@@ -129,19 +129,16 @@ def check_labels(labels: ArrayLike, *, allow_numbers: bool = False) -> np.ndarra
     With `allow_numbers`, a vector of real numbers is returned as it is.
     """
     check_one_label_each(labels)
-    labels = label_array(labels)
-    if is_continuous(labels):
-        if allow_numbers:
-            numbers: np.ndarray = _check_y(labels, y_numeric=True)
-            return numbers
+    y: np.ndarray = _check_y(label_array(labels))
+    if not is_continuous(y):
+        encode_labels(y)
+    elif not allow_numbers:
         raise ValueError(
             "Unknown label type: continuous. y holds real numbers, but a ranking needs classes. "
             "Make classes of them, such as numpy.digitize(y, numpy.quantile(y, [0.25, 0.5, "
             "0.75])), or rank by a scorer of numbers, and no other: scorer=companions.LogME(), or "
             "a regressor."
         )
-    y: np.ndarray = _check_y(labels)
-    encode_labels(y)
     return y
 
 

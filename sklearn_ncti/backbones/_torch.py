@@ -223,10 +223,14 @@ class TorchBackbone(BaseBackbone):
     def _data_config(self) -> dict[str, Any]:
         """Check the parameters that say how images are prepared, and name them as timm does."""
         self._check_is_stated(self.module)
-        config = {**_DEFAULTS, **preparation_of(self.module)}
+        return self._config_for(self.module)
+
+    def _config_for(self, module: Any) -> dict[str, Any]:
+        """Return what is given, what a module says, and for the rest the defaults."""
         given = {name: getattr(self, name) for name in _DEFAULTS}
-        config |= {name: value for name, value in given.items() if value is not None}
-        return self._checked_config(config)
+        given = {name: value for name, value in given.items() if value is not None}
+        known = {**_DEFAULTS, **preparation_of(module), **given}
+        return self._checked_config(known)
 
     def _check_is_stated(self, module: Any) -> None:
         """Refuse a model of transformers whose preparation is not given."""
@@ -243,16 +247,14 @@ class TorchBackbone(BaseBackbone):
     def _check_prepared_so(self, made: "torch.nn.Module", config: dict[str, Any]) -> None:
         """Refuse a module of a factory that says something else than what was assumed of it."""
         self._check_is_stated(made)
-        other = {
-            name: value
-            for name, value in preparation_of(made).items()
-            if name in _DEFAULTS and getattr(self, name) is None and value != config[name]
-        }
+        stated = self._config_for(made)
+        other = [f"{name}={value!r}" for name, value in stated.items() if value != config[name]]
         if other:
+            name = getattr(self.module, "__name__", type(self.module).__name__)
             raise ValueError(
-                f"module: {self.module!r} makes a {type(made).__name__} that was trained with "
-                f"{', '.join(f'{name}={value!r}' for name, value in other.items())}. Give these "
-                "parameters to TorchBackbone, or the network itself."
+                f"module: {name} makes a {type(made).__name__} that was trained with "
+                f"{', '.join(other)}. Give these parameters to TorchBackbone, or the network "
+                "itself."
             )
 
     def _checked_config(self, config: dict[str, Any]) -> dict[str, Any]:

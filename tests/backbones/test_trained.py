@@ -46,6 +46,8 @@ def make_timm(**arguments):
     # What the weights of a network of one's own may be trained with.
     own = {"input_size": (3, 48, 32), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
     own |= {"crop_pct": 0.8, "interpolation": "bilinear"}
+    # As they are read from the JSON file of a local folder.
+    own = {name: list(v) if isinstance(v, tuple) else v for name, v in own.items()}
     network.pretrained_cfg = {**network.pretrained_cfg, **own}
     network.default_cfg = network.pretrained_cfg
     return network.eval()
@@ -57,7 +59,7 @@ def test_network_of_timm_is_prepared_as_it_says(pixels, num_classes):
     headless = copy.deepcopy(network)
     headless.reset_classifier(0)
     config = timm.data.resolve_model_data_config(network)
-    assert config["input_size"] == (3, 48, 32)
+    assert tuple(config["input_size"]) == (3, 48, 32)
     features = features_of(network, pixels)
     np.testing.assert_allclose(features, by_hand(headless, pixels, config), **FLOAT32_ROUNDING)
     # That of the user is as it was.
@@ -85,7 +87,8 @@ def test_parameters_that_are_given_come_first(pixels):
 
 def test_factory_of_another_preparation_is_refused(pixels):
     with pytest.raises(
-        ValueError, match=r"makes a ResNet that was trained with input_size=\(3, 48"
+        ValueError,
+        match=r"module: make_timm makes a ResNet that was trained with input_size=\(3, 48",
     ):
         features_of(make_timm, pixels)
     config = timm.data.resolve_model_data_config(make_timm())

@@ -82,7 +82,7 @@ def check_images(X: Any) -> np.ndarray | list:
     return items
 
 
-def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
+def read_image(images: Any, index: int, mode: str) -> "Image":
     """Read one image as a PIL image of a given mode.
 
     Parameters

@@ -103,7 +103,7 @@ class ImageSource:
         self._labels = labels
         return self
 
-    def take(self, rows: Sequence[int]) -> "ImageSource":
+    def take(self, rows: Iterable[int]) -> "ImageSource":
         """Return the images at some positions."""
         rows = [int(row) for row in rows]
         return ImageSource(_Taken(self, rows), len(rows), is_cheap=True)

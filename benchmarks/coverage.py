@@ -202,7 +202,7 @@ def _components(P, codes):
 
 
 def _deviations(values):
-    """Standard deviations along the second axis: of candidates, and of differences of neighbours."""
+    """Standard deviations of candidates, and of differences of neighbours (second axis)."""
     return values.std(axis=1), np.diff(values, axis=0).std(axis=1)
 
 

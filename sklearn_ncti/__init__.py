@@ -20,7 +20,7 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from . import backbones, companions, datasets
     from ._selection.selector import ModelSelector
-    from .backbones import TimmBackbone, TorchBackbone
+    from .backbones import TextBackbone, TimmBackbone, TorchBackbone
     from .datasets import load_image_folder
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Ranking",
     "RankingDisplay",
     "SELIGeometry",
+    "TextBackbone",
     "TimmBackbone",
     "TorchBackbone",
     "WithinClassVariability",
@@ -46,6 +47,7 @@ __all__ = [
 
 _MODULE_OF = {
     "ModelSelector": "_selection.selector",
+    "TextBackbone": "backbones",
     "TimmBackbone": "backbones",
     "TorchBackbone": "backbones",
     "load_image_folder": "datasets",

@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_memory
 from .._scoring.bootstrap import Resampling
 from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
-from ..backbones._base import BaseBackbone
-from ..backbones._identity import identify_images, stamp_files
-from ..backbones._images import check_images
+from ..backbones._backbone import Backbone
+from ..backbones._identity import identify_images, identify_texts, stamp_files
 from ..backbones._store import FeatureStore
+from ..backbones._texts import Texts, warn_of_empty
 
 _COPY_LOCK = Lock()
 
@@ -61,14 +61,17 @@ class FitContext:
     images : ndarray or list, default=None
         The rows as images, None if no candidate takes images.
 
+    texts : Texts, default=None
+        The rows as texts, None if no candidate takes texts.
+
     stamps : dict of str to list of int
         Size and time of change of the files among the rows when the fit began.
 
     store : FeatureStore, default=None
         Cache of what backbones compute, None without one.
 
-    images_identity : str, default=None
-        What stands for the images in the keys of that cache.
+    images_identity, texts_identity : str, default=None
+        What stands for the images, or the texts, in the keys of that cache.
 
     unreadable : dict of int to str
         Positions of unreadable images, which are left out, and why.
@@ -84,9 +87,11 @@ class FitContext:
     verbose: int = 0
     only_scored: bool = True
     images: np.ndarray | list | None = None
+    texts: Texts | None = None
     stamps: Mapping[str, list[int]] = field(default_factory=dict)
     store: FeatureStore | None = None
     images_identity: str | None = None
+    texts_identity: str | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -114,6 +119,20 @@ class FitContext:
         """Whether features may stay where they were computed: nothing else needs them."""
         return self.only_scored and self.store is None and is_ncti(self.scorers.ranking)
 
+    def has_rows_for(self, model: Backbone) -> bool:
+        """Whether the rows are what a backbone takes."""
+        return (self.images if model.takes == "images" else self.texts) is not None
+
+    def rows_for(self, model: Backbone) -> Any:
+        """Return the rows as what a backbone takes, which may be unchecked yet."""
+        rows = self.images if model.takes == "images" else self.texts
+        return model.check_rows(self.X) if rows is None else rows
+
+    def rows_identity(self, model: Backbone) -> dict[str, str | None]:
+        """Return what stands for the rows of a backbone in the keys of the cache."""
+        known = {"images": self.images_identity, "texts": self.texts_identity}
+        return {model.takes: known[model.takes]}
+
     def own_data(self) -> tuple[Any, np.ndarray]:
         """Return a copy of the rows that are scored, which a candidate may write to."""
         # One at a time: PIL reads the file of an image that was not loaded yet here.
@@ -135,19 +154,30 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
         If all models are backbones and the rows are no images, or the memory has no folder.
     """
     context = replace(context, stamps=stamp_files(context.X))
-    backbones = [model for model in models if isinstance(model, BaseBackbone)]
+    backbones = {model.takes: model for model in models if isinstance(model, Backbone)}
     if not backbones:
         return context
-    try:
-        images = check_images(context.X)
-    except (TypeError, ValueError):
-        # Candidates of other kinds may know what to do with it.
-        if len(backbones) == len(models):
-            raise
+    checked = {}
+    for kind, backbone in backbones.items():
+        try:
+            checked[kind] = backbone.check_rows(context.X)
+        except (TypeError, ValueError):
+            # Candidates of other kinds may know what to do with it.
+            if len(backbones) == 1 and all(isinstance(model, Backbone) for model in models):
+                raise
+    if not checked:
         return context
-    store = _store_in(context.memory)
-    identity = None if store is None else identify_images(images, context.stamps)
-    return replace(context, images=images, store=store, images_identity=identity)
+    images, texts = checked.get("images"), checked.get("texts")
+    if texts is not None:
+        warn_of_empty(texts)
+    context = replace(context, images=images, texts=texts, store=_store_in(context.memory))
+    if context.store is None:
+        return context
+    return replace(
+        context,
+        images_identity=None if images is None else identify_images(images, context.stamps),
+        texts_identity=None if texts is None else identify_texts(texts),
+    )
 
 
 def readable_rows(unreadable: Mapping[int, str], n_rows: int) -> np.ndarray:

@@ -49,7 +49,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     A candidate that fails at any step is ranked last with its error, and a warning names it.
     Names are checked before anything is downloaded. Image backbones of one input geometry
-    share their images: each is read, decoded and resized once.
+    share their images: each is read, decoded and resized once. Text backbones of one tokenizer
+    share their tokens.
 
     Read more in the :ref:`User Guide <selection>`.
 
@@ -62,6 +63,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
           ``"local-dir:folder"`` or ``"hf-hub:owner/name"``;
         - a wildcard of ``timm`` names with pre-trained weights, such as ``"convnext_t*"``;
         - a torch module that returns features, see :class:`TorchBackbone`;
+        - a :class:`TextBackbone`, of several layers a candidate for each, or a
+          ``SentenceTransformer``;
         - a transformer, such as ``TimmBackbone("resnet18", batch_size=8)`` or ``PCA()``;
         - a pair (name, any of these but a wildcard).
 
@@ -147,7 +150,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         (empty where there was none). Of image backbones also `images_per_second`,
         `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
         network), NaN for cached features; `n_parameters`, and the `license` of the
-        weights as timm states it, empty where it does not. With `n_resamples` also
+        weights as timm states it, empty where it does not. Of text backbones also
+        `texts_per_second` and `tokens_per_second` (of the network alone) and `n_truncated`
+        (texts that are longer than the network takes). With `n_resamples` also
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
         normalisation holds the score in at least half of the resamples),
         `best_probability` and `group`; with a `prior` also `prior`, `normalized_prior` and
@@ -323,8 +328,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or sequence of length n_samples
-            What every candidate takes: images as a sequence of paths or an array, or a
-            feature matrix for ordinary transformers.
+            What every candidate takes: images as a sequence of paths or an array, texts as a
+            sequence of strings, or a feature matrix for ordinary transformers.
 
         y : array-like of shape (n_samples,)
             Class of each row.

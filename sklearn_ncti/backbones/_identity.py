@@ -1,4 +1,4 @@
-"""Keys of the cache: what features were made of, images and files."""
+"""Keys of the cache: what features were made of, images, texts and files."""
 
 import hashlib
 import json
@@ -60,6 +60,16 @@ def identify_images(
             load_image(item)
             digest.update(f"{item.mode} {item.size} {item.getpalette()} ".encode())
             digest.update(item.tobytes())
+    return digest.hexdigest()
+
+
+def identify_texts(texts: Sequence[str]) -> str:
+    """Return a hash of which texts these are, in their order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode()
+        digest.update(f"{len(content)} ".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 

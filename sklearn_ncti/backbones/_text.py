@@ -411,7 +411,7 @@ class TextBackbone(Backbone):
         return self._network
 
     def layers(self) -> list[int]:
-        """Return the layers that `layer` names, counted from 0; the last one is -1."""
+        """Return the layers that `layer` names, counted from 0."""
         n_layers = self._n_layers()
         if isinstance(self.layer, str):
             named = list(range(n_layers + 1))
@@ -426,16 +426,17 @@ class TextBackbone(Backbone):
         counted = [int(layer) % (n_layers + 1) for layer in named]
         if not counted or len(set(counted)) < len(counted):
             raise ValueError(f"layer must name different layers, at least one; got {self.layer!r}")
-        return [-1 if layer == n_layers else layer for layer in counted]
+        return counted
 
     def _layer_number(self) -> int:
-        layers = self.layers()
+        """Return the one layer, counted from 0; the last one is -1, which needs no others."""
         if not isinstance(self.layer, Integral):
             raise ValueError(
                 f"layer={self.layer!r} names several layers, which are candidates of a "
                 "ModelSelector. A TextBackbone on its own takes one."
             )
-        return layers[0]
+        layer = self.layers()[0]
+        return -1 if layer == self._n_layers() else layer
 
     def _n_layers(self) -> int:
         config = load_config(self._folder(), self.trust_remote_code)

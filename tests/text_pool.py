@@ -1,6 +1,7 @@
 """Tiny text encoders with a tokenizer that is trained on the spot, and texts for them."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -31,8 +32,12 @@ def make_texts(n=60, seed=0):
     return texts, np.array(names)[y]
 
 
+@cache
 def make_tokenizer(kind):
-    """Train a tokenizer: of word pieces for BERT, of bytes for GPT-2, of words for T5."""
+    """Train a tokenizer, of bytes for GPT-2 and of pieces of words for the others.
+
+    Once for each kind: training breaks ties at random.
+    """
     special = {
         "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]"],
         "gpt2": ["<|endoftext|>"],

@@ -314,7 +314,7 @@ def _facts_columns(candidates: Sequence[CandidateResult]) -> dict[str, np.ndarra
         "n_parameters": np.array([of.n_parameters for of in facts]),
         "license": _texts(of.license for of in facts),
         # Columns that rankings of images and of feature matrices do without.
-        **{name: column for name, column in of_texts.items() if np.isfinite(column).any()},
+        **(of_texts if np.isfinite(list(of_texts.values())).any() else {}),
     }
 
 

@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -256,7 +257,9 @@ class TextBackbone(Backbone):
         """Return texts that are tokenized once for all backbones of this tokenization."""
         wanted: dict[Hashable, list[int]] = {}
         for model in models:
-            wanted.setdefault(model._pass(), []).append(model._layer_number())
+            # One that has no such layer fails when it runs, and alone.
+            with suppress(ValueError):
+                wanted.setdefault(model._pass(), []).append(model._layer_number())
         several = {key: layers for key, layers in wanted.items() if len(layers) > 1}
         shared = SharedLayers(several, budget) if several else None
         return PreparedTexts(rows, self._tokenizer, self._tokenization(), shared)
@@ -430,13 +433,13 @@ class TextBackbone(Backbone):
 
     def _layer_number(self) -> int:
         """Return the one layer, counted from 0; the last one is -1, which needs no others."""
+        layers = self.layers()
         if not isinstance(self.layer, Integral):
             raise ValueError(
                 f"layer={self.layer!r} names several layers, which are candidates of a "
                 "ModelSelector. A TextBackbone on its own takes one."
             )
-        layer = self.layers()[0]
-        return -1 if layer == self._n_layers() else layer
+        return -1 if layers[0] == self._n_layers() else layers[0]
 
     def _n_layers(self) -> int:
         config = load_config(self._folder(), self.trust_remote_code)

@@ -220,11 +220,11 @@ def test_sentence_transformers_are_recognised(pool, monkeypatch):
     module = types.ModuleType("sentence_transformers")
     module.SentenceTransformer = SentenceTransformer
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    models = [*candidates(pool[:1]), SentenceTransformer()]
+    models = [*candidates(pool[:2]), SentenceTransformer()]
     selector = select(models, refit=True).fit(TEXTS, LABELS)
     results = selector.results_
-    assert results["model"].tolist() == ["m0", "sentencetransformer"]
-    np.testing.assert_allclose(results["ncc"][0], results["ncc"][1], **OF_FLOAT32)
+    assert results["model"].tolist() == ["m0", "m1", "sentencetransformer"]
+    np.testing.assert_allclose(results["ncc"][0], results["ncc"][2], **OF_FLOAT32)
     assert selector.transform(TEXTS[:2]).shape == (2, 16)
 
 
@@ -247,7 +247,8 @@ def test_images_and_texts_in_one_list(pool):
         results = select(models).fit(TEXTS, LABELS).results_
     assert [bool(error) for error in results["error"]] == [False, False, True]
     images = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 3), dtype=np.uint8)
-    models = [models[0], models[2], ("again", models[2])]
+    other = TimmBackbone("test_vit", pretrained=False, device="cpu")
+    models = [models[0], models[2], other]
     with pytest.warns(FitFailedWarning, match="looks like images. Images go to a TimmBackbone"):
         results = select(models).fit(images, LABELS).results_
     assert [bool(error) for error in results["error"]] == [True, False, False]
@@ -277,7 +278,7 @@ def test_faults_together_in_one_run(pool, undisturbed, tmp_path):
     folders = [garbage, nan, cut, wider, unknown]
     bad = candidates([f"local-dir:{folder}" for folder in folders])
     models = [*bad[:3], *candidates(pool), *bad[3:], ("no svd", TfidfVectorizer())]
-    with pytest.warns(FitFailedWarning, match=r"6 of 10 candidates|6 candidates|failed"):
+    with pytest.warns(FitFailedWarning, match=r"6 of 10 candidates failed"):
         results = select(models, memory=tmp_path / "cache").fit(TEXTS, LABELS).results_
     good = results["error"] == ""
     assert results["model"][good].tolist() == undisturbed["model"].tolist()
@@ -286,7 +287,7 @@ def test_faults_together_in_one_run(pool, undisturbed, tmp_path):
 
 
 def test_resampling_and_report_columns(pool):
-    selector = select(candidates(pool), n_resamples=20, random_state=0).fit(TEXTS, LABELS)
+    selector = select(candidates(pool), n_resamples=50, random_state=0).fit(TEXTS, LABELS)
     results = selector.results_
     assert (results["score_low"] <= results["score_high"]).all()
     assert selector.ranking_.pareto("texts_per_second")

@@ -115,7 +115,7 @@ def _from_hub(request: dict, tell: Callable[[str, str], None]) -> None:
     found = next((path for path in map(get, request["files"]) if path), None)
     if found is None:
         raise FileNotFoundError("the repository has none of " + ", ".join(request["files"]))
-    for file in (*_parts(found), *request["more"]):
+    for file in (*_parts(found), *request.get("more", ())):
         get(file)
 
 

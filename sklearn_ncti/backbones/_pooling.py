@@ -16,6 +16,12 @@ _MODES = {
     "lasttoken": "last",
 }
 
+# Those of older releases, in the order in which their vectors are put side by side.
+_ORDER = (
+    *("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens"),
+    "lasttoken",
+)
+
 
 class Pooling(NamedTuple):
     """How the vectors of the tokens of a text are pooled.
@@ -99,9 +105,7 @@ def _modes(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
         words = word if isinstance(word, list) else [word]
     else:
         prefix = "pooling_mode_"
-        order = ("cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens")
-        order = (*order, "weightedmean_tokens", "lasttoken")
-        words = [name for name in order if config.get(prefix + name)]
+        words = [name for name in _ORDER if config.get(prefix + name)]
     unknown = [name for name in words if name not in _MODES]
     if unknown or not words:
         raise ValueError(

@@ -43,6 +43,9 @@ _NO_LIMIT = 10**9
 # Where the numbers of positions start behind that of padding.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
+# What was asked of the hub in this process: files that it lacks are not asked for again.
+_asked: set[tuple[str, str, str, str | None]] = set()
+
 # What transformers tells and shows is a setting of the process.
 _LOCK = RLock()
 
@@ -103,7 +106,9 @@ def _repository_folder(repository: str, revision: str | None) -> Path:
     """Return the folder of a repository in the hub's cache, after what is missing came."""
     more = ("config.json", *_VOCABULARIES, *_OTHER_FILES, *_OF_SENTENCE_TRANSFORMERS)
     folder, unknown = _in_cache(repository, revision, more)
-    if unknown or folder is None:
+    constants = import_optional("huggingface_hub.constants", extra="text")
+    request = (constants.ENDPOINT, str(constants.HF_HUB_CACHE), repository, revision)
+    if folder is None or (unknown and request not in _asked):
         try:
             download_from_hub(
                 f"{repository}@{revision}" if revision else repository,
@@ -115,6 +120,7 @@ def _repository_folder(repository: str, revision: str | None) -> Path:
             # What another program has downloaded may be all that there is.
             if folder is None:
                 raise
+        _asked.add(request)
         folder, _ = _in_cache(repository, revision, more)
     if folder is None:
         raise FileNotFoundError(f"the cache of the hub holds no whole model {repository!r}")

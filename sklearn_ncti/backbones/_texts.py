@@ -136,4 +136,4 @@ def _is_image(item: Any) -> bool:
     # An image of PIL can only have been made where PIL is imported already.
     pil = sys.modules.get("PIL.Image")
     is_pil = pil is not None and isinstance(item, pil.Image)
-    return is_pil or isinstance(item, PurePath) or np.ndim(getattr(item, "shape", ())) > 0
+    return is_pil or isinstance(item, PurePath) or len(getattr(item, "shape", ())) > 0

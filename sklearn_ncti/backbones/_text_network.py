@@ -41,6 +41,7 @@ class TextNetwork:
         self.n_embeddings = _n_embeddings(module)
         # The most texts at once for which there was memory, once there was too little.
         self.limit: int | None = None
+        self._widths: dict[int, int] = {}
         self._accepted = set(inspect.signature(module.forward).parameters)
 
     def rows(self, batch: dict[str, np.ndarray], layers: Sequence[int] = (-1,)) -> torch.Tensor:
@@ -85,10 +86,13 @@ class TextNetwork:
         return rows
 
     def widths(self, layers: Sequence[int]) -> dict[str, int]:
-        """Run one token, and return the number of features of each layer by its name."""
-        one = np.ones((1, 1), dtype=np.int64)
-        rows = self.rows({"input_ids": 0 * one, "attention_mask": one}, layers)
-        return {f"layer {layer}": rows.shape[1] // len(layers) for layer in layers}
+        """Return the number of features of each layer by its name, found by running one token."""
+        unknown = [layer for layer in layers if layer not in self._widths]
+        if unknown:
+            one = np.ones((1, 1), dtype=np.int64)
+            rows = self.rows({"input_ids": 0 * one, "attention_mask": one}, unknown)
+            self._widths |= dict.fromkeys(unknown, rows.shape[1] // len(unknown))
+        return {f"layer {layer}": self._widths[layer] for layer in layers}
 
     def check_tokens(self, ids: np.ndarray) -> None:
         """Raise a ValueError if the network has no embedding for a token.

@@ -56,6 +56,7 @@ class Bare:
         ]
 
     def __call__(self):
+        """Return the features, in the order of the texts."""
         rows = []
         with torch.inference_mode():
             for batch in self.batches:

@@ -5,8 +5,8 @@
 
 The file has the columns text, label and split. Candidates are ranked on the rows of the split
 "train". They are, for each folder of transformers: its own pooling ("auto"), the first token, the
-maximum and the last token, all of its layers, and the same network with random weights; static
-word vectors of the package wordllama, if wanted; and TF-IDF reduced by an exact truncated SVD to
+maximum, the mean of each of its layers, and the same network with random weights; static word
+vectors of the package wordllama, if wanted; and TF-IDF reduced by an exact truncated SVD to
 20, 100 and 300 columns, a baseline without any pre-training.
 
 The accuracy is that of a logistic regression on the standardised features of all rows that are
@@ -17,7 +17,9 @@ of each scorer with this accuracy, over all candidates and over those that are n
 import argparse
 import csv
 import shutil
+import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -34,7 +36,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ncti import ModelSelector, TextBackbone
+from sklearn_ncti import TextBackbone, rank_features
+from sklearn_ncti.backbones._texts import check_texts
 from sklearn_ncti.companions import HScore, LogME
 
 
@@ -42,13 +45,17 @@ class WordVectors(TransformerMixin, BaseEstimator):
     """Mean static word vectors of the package wordllama."""
 
     def fit(self, X, y=None):
+        """Do nothing: the vectors are fixed."""
         return self
 
     def transform(self, X):
-        # Here: the package is needed for this candidate only.
-        from wordllama import WordLlama
+        """Return the vectors of texts."""
+        # Here: the package is needed for this candidate only. Its wheel holds what it loads.
+        import wordllama
 
-        return np.asarray(WordLlama.load().embed(list(X)), dtype=np.float32)
+        folder = Path(wordllama.__file__).parent
+        model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+        return np.asarray(model.embed(list(X)), dtype=np.float32)
 
     def __sklearn_is_fitted__(self):
         return True
@@ -60,11 +67,13 @@ class NearestNeighbours(BaseEstimator):
     response = "features"
 
     def fit(self, X, y):
+        """Measure the accuracy."""
         classifier = KNeighborsClassifier(5, metric="cosine")
         self.score_ = float(cross_val_score(classifier, X, y, cv=5).mean())
         return self
 
     def score(self, X=None, y=None):
+        """Return the accuracy."""
         return self.score_
 
 
@@ -85,7 +94,7 @@ def candidates_of(folder, scratch):
     write_random_twin(folder, twin)
     return [
         (name, TextBackbone(model, pooling="auto")),
-        *((f"{name} {p}", TextBackbone(model, pooling=p)) for p in ("cls", "max", "last")),
+        *((f"{name} {p}", TextBackbone(model, pooling=p)) for p in ("cls", "max")),
         (f"{name} mean", TextBackbone(model, layer="all")),
         (f"{name} random", TextBackbone(f"local-dir:{twin}")),
     ]
@@ -134,19 +143,24 @@ def main(argv=None):
         models = [item for folder in args.models for item in candidates_of(folder, scratch)]
         models += [(f"TF-IDF {n}", tf_idf(n)) for n in (20, 100, 300)]
         models += [("wordllama", WordVectors())] * args.wordllama
-        scorers = ["ncti", ("knn", NearestNeighbours()), ("logme", LogME()), ("hscore", HScore())]
-        selector = ModelSelector(models, scorer=scorers, refit=False, verbose=1)
-        selector.fit(texts[ranked], labels[ranked])
-        results = selector.results_
-        # The same candidates on all rows, for the probes; none has seen the labels.
-        probes = probe_accuracies(models, texts, labels, is_test)
+        # Of all rows at a time: no candidate sees labels.
+        features = {}
+        for name, model in models:
+            start = time.perf_counter()
+            features |= features_of(name, model, texts)
+            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    scorers = ["ncti", ("knn", NearestNeighbours()), ("logme", LogME()), ("hscore", HScore())]
+    of_train = {name: of[ranked] for name, of in features.items()}
+    ranking = rank_features(of_train, labels[ranked], scorer=scorers)
+    results = ranking.results
+    probes = {name: probe_accuracy(of, labels, is_test) for name, of in features.items()}
     accuracies = np.array([probes[name] for name in results["model"]])
     print(
         f"{ranked.sum()} rows ranked, {(~is_test).sum()} for the probes, "
         f"{is_test.sum()} for their accuracy; {len(set(labels))} classes\n"
     )
     print(f"{'rank':>4}  {'candidate':<24}{'score':>7}{'ncc':>8}{'columns':>9}{'accuracy':>10}")
-    for i in selector.ranking_.order:
+    for i in ranking.order:
         print(
             f"{results['rank'][i]:>4}  {results['model'][i]:<24}{results['score'][i]:>7.3f}"
             f"{results['ncc'][i]:>8.3f}{results['n_features'][i]:>9.0f}{accuracies[i]:>10.3f}"
@@ -155,18 +169,17 @@ def main(argv=None):
     print_agreement(results, accuracies, networks)
 
 
-def probe_accuracies(models, texts, labels, is_test):
-    """Return the accuracy of a linear probe on the features of each candidate."""
-    accuracies = {}
-    for name, model in models:
-        layers = model.layers() if isinstance(model, TextBackbone) else [None]
-        for layer in layers:
-            one = model if len(layers) == 1 else TextBackbone(model.model, layer=layer)
-            fitted = one.fit(texts[~is_test], labels[~is_test])
-            features = fitted.transform(texts)
-            key = name if len(layers) == 1 else f"{name} layer {layer}"
-            accuracies[key] = probe_accuracy(features, labels, is_test)
-    return accuracies
+def features_of(name, model, texts):
+    """Return the features of a candidate by its name, or of its layers from one pass."""
+    if not isinstance(model, TextBackbone) or model.layer != "all":
+        return {name: model.fit(texts).transform(texts)}
+    parts = [TextBackbone(model.model, layer=layer) for layer in model.layers()]
+    checked = check_texts(texts)
+    prepared = parts[0].prepare(checked, budget=2**30, models=parts)
+    return {
+        f"{name} layer {part.layer}": part.extract(checked, prepared=prepared).arrays["features"]
+        for part in parts
+    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -376,3 +378,30 @@ def test_progress_counts_texts(text_models, capsys, monkeypatch):
 def test_loading_shows_and_logs_nothing(text_models, capfd):
     backbone(text_models["bert"]).fit_transform(TEXTS)
     assert capfd.readouterr() == ("", "")
+
+
+def test_timm_is_not_needed(text_models):
+    """Nor what else only images need."""
+    code = (
+        "import sys\n"
+        "for name in ('timm', 'torchvision', 'PIL'):\n"
+        "    sys.modules[name] = None\n"
+        "from sklearn_ncti import ModelSelector, NCTIScorer, TextBackbone\n"
+        "texts = ['a flight', 'my balance', 'boil an egg'] * 10\n"
+        "models = [TextBackbone(sys.argv[1], device='cpu', layer='all')]\n"
+        "selector = ModelSelector(models, scorer=NCTIScorer(n_components=3))\n"
+        "print(selector.fit(texts, [0, 1, 2] * 10).transform(texts).shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, text_models["bert"]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[0] == "(30, 16)"
+
+
+def test_missing_package_names_the_extra(text_models, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-ncti\[text\]'"):
+        backbone(text_models["bert"]).fit(TEXTS)

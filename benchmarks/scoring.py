@@ -78,6 +78,11 @@ def package(X, y):
     return NCTIScorer().fit(X, y).components_
 
 
+def leave_one_out(X, y):
+    """Return the components of the exact leave-one-out."""
+    return NCTIScorer(cv="loo").fit(X, y).components_
+
+
 def square(X, y):
     """One product of the features with themselves, the least that can be done."""
     return X.T @ X
@@ -125,11 +130,12 @@ def peak_of(function, X, y):
     return peak / 1e6
 
 
-def run_case(n, d, n_classes, branch, dtype, *, repeat, others, device):
+def run_case(n, d, n_classes, branch, dtype, *, repeat, others, loo, device):
     """Medians of all sides on one set of features, and how far the results differ."""
     X, y = make_features(n, d, n_classes, branch, dtype)
     case = {"n": n, "d": d, "classes": n_classes, "branch": branch, "dtype": dtype}
     turns = [package, square] if device else [package, plain_recipe, square]
+    turns += [leave_one_out] if loo else []
     if device:
         import torch
 
@@ -143,6 +149,8 @@ def run_case(n, d, n_classes, branch, dtype, *, repeat, others, device):
             seconds[function].append(seconds_of(function, X, y)[0])
     case["package_s"], case["square_s"] = median(seconds[package]), median(seconds[square])
     case["over_square"] = case["package_s"] / case["square_s"]
+    if loo:
+        case["loo_over_package"] = median(seconds[leave_one_out]) / case["package_s"]
     if device:
         return case
     ours, plain = results[package], results[plain_recipe]
@@ -169,6 +177,7 @@ COLUMNS = [
     ("X'X s", "square_s", "{:.4f}", 7),
     ("/plain", "over_plain", "{:.2f}", 6),
     ("/X'X", "over_square", "{:.1f}", 6),
+    ("loo/ours", "loo_over_package", "{:.2f}", 8),
     ("ours MB", "package_mb", "{:.0f}", 7),
     ("plain MB", "plain_mb", "{:.0f}", 8),
     ("H-score", "h_score_s", "{:.2f}", 7),
@@ -208,6 +217,7 @@ def main():
     parser.add_argument("--dtype", choices=("float32", "float64"), nargs="+", default=["float32"])
     parser.add_argument("--repeat", type=int, default=5, help="turns of each side (default: 5)")
     parser.add_argument("--others", action="store_true", help="time other metrics as well")
+    parser.add_argument("--loo", action="store_true", help="time the leave-one-out as well")
     parser.add_argument("--device", help="a torch device that the features lie on")
     parser.add_argument("--quick", action="store_true", help="a small grid")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the results to this file")
@@ -242,6 +252,7 @@ def main():
             dtype,
             repeat=args.repeat,
             others=args.others,
+            loo=args.loo,
             device=args.device,
         )
         cases.append(case)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._ncti.components import NearestCenterClassifier, SELIGeometry, WithinClassVariability
 from ._ncti.scorer import NCTIScorer
+from ._ncti.source_attributes import SourceAttributes
 from ._ranking.display import RankingDisplay
 from ._ranking.grid_search import ncti_refit, ncti_scoring
 from ._ranking.rank_features import rank_features
@@ -19,6 +20,7 @@ from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from . import backbones, companions, datasets
+    from ._selection.halving import HalvingModelSelector
     from ._selection.selector import ModelSelector
     from .backbones import TextBackbone, TimmBackbone, TorchBackbone
     from .datasets import load_image_folder
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Components",
     "FeatureScorer",
+    "HalvingModelSelector",
     "ModelSelector",
     "NCTIScorer",
     "NearestCenterClassifier",
     "Ranking",
     "RankingDisplay",
     "SELIGeometry",
+    "SourceAttributes",
     "TextBackbone",
     "TimmBackbone",
     "TorchBackbone",
@@ -46,6 +50,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "HalvingModelSelector": "_selection.halving",
     "ModelSelector": "_selection.selector",
     "TextBackbone": "backbones",
     "TimmBackbone": "backbones",

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -59,3 +60,25 @@ def make_pool():
     noise = np.random.default_rng(1).normal(size=X.shape)
     features = {f"noise {a}": X + 3 * a * noise for a in (0.2, 0.0, 1.0, 0.5)}
     return features | {"narrow": X[:, :4], "undecided": noise + 0.2 * X}, y
+
+
+class Broken(TransformerMixin, BaseEstimator):
+    """A candidate that fails in a way of choice."""
+
+    def __init__(self, how="fit"):
+        self.how = how
+
+    def fit(self, X, y=None):
+        if self.how == "fit":
+            raise RuntimeError("no network today")
+        return self
+
+    def transform(self, X):
+        return {
+            "nan": np.full((len(X), 3), np.nan),
+            "rows": np.ones((len(X) - 1, 3)),
+            "one-dimensional": np.ones(len(X)),
+        }[self.how]
+
+    def __sklearn_is_fitted__(self):
+        return True

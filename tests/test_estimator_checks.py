@@ -9,10 +9,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_ncti import (
+    HalvingModelSelector,
     ModelSelector,
     NCTIScorer,
     NearestCenterClassifier,
     SELIGeometry,
+    SourceAttributes,
     WithinClassVariability,
 )
 
@@ -27,8 +29,10 @@ ESTIMATORS = [
     NearestCenterClassifier(),
     NearestCenterClassifier(cv="loo", shrinkage="scale-free"),
     WithinClassVariability(),
+    SourceAttributes(),
     ModelSelector(CANDIDATES),
     ModelSelector(CANDIDATES, final_estimator=LogisticRegression()),
+    HalvingModelSelector(CANDIDATES, n_resamples=40),
 ]
 
 # As a list: older scikit-learn gives pytest a generator, which pytest 9 warns of.

@@ -349,13 +349,13 @@ def class_moments(H: Any, y: np.ndarray, n_classes: int) -> ClassMoments:
     counts = np.bincount(y, minlength=n_classes)
     sums = zeros_on_device_of((n_classes, H.shape[1]), H)
     for classes, rows in _chunks_by_class(H, y):
-        _add_by_class(sums, classes, rows)
+        add_by_class(sums, classes, rows)
     means = to_host(sums) / np.maximum(counts, 1)[:, None]
     # Sums of many rows are rounded. A second pass about the first means corrects the means.
     sums = zeros_on_device_of(sums.shape, H)
     add, result = _outer_products(H, H.shape[1], np.float64)
     for classes, rows in _chunks_by_class(H, y, means):
-        _add_by_class(sums, classes, rows)
+        add_by_class(sums, classes, rows)
         add(rows)
     rest = to_host(sums) / np.maximum(counts, 1)[:, None]
     # For a collapsed class, the scatter about the first mean is only rounding error.
@@ -401,7 +401,7 @@ def _chunks_by_class(
         yield classes, H[part] if centers is None else H[part] - centers[classes]
 
 
-def _add_by_class(sums: Any, classes: Any, rows: Any) -> None:
+def add_by_class(sums: Any, classes: Any, rows: Any) -> None:
     """Add every row to the sum of its class."""
     if is_tensor(rows):
         sums.index_add_(0, classes, rows)

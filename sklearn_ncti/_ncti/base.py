@@ -1,7 +1,6 @@
 """Base classes of NCTIScorer and its components: validation, projection, measurement."""
 
 import warnings
-from collections.abc import Iterator
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
@@ -18,7 +17,7 @@ from sklearn.base import (
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from .._linalg.moments import ClassMoments, check_finite, class_moments, scatter_about
+from .._linalg.moments import ClassMoments, check_finite, scatter_about
 from .._linalg.nuclear import class_nuclear_norms, nuclear_norm, nuclear_norm_from_gram
 from .._linalg.threads import fit_threads
 from .._utils.arrays import (
@@ -41,10 +40,12 @@ from .discriminant import (
     adaptive_shrinkage,
     canonical_correlations,
     fit_discriminant,
+    scale_free_factor,
     scale_free_shrinkage,
 )
-from .leave_one_out import LeaveOneOut
-from .projection import Projection, balanced_folds, held_out_folds, held_out_projections
+from .leave_one_out import LeaveOneOut, held_out_seli, left_out_seli, resampled_left_out
+from .projection import Projection, held_out_folds, held_out_projections
+from .weighted import WeightedRows
 
 #: Names of the components in the order of the paper. Larger is better for each.
 COMPONENTS = ("seli", "ncc", "vc")
@@ -64,7 +65,12 @@ def has_few_rows(n: int, n_components: int, n_classes: int) -> bool:
 
 def can_resample(scorer: Any) -> bool:
     """Return whether the rows of a scorer can be resampled in their principal coordinates."""
-    return scorer.variant == "released" and scorer.cv is None
+    return scorer.variant == "released" and (scorer.cv is None or leaves_one_out(scorer.cv))
+
+
+def leaves_one_out(cv: Any) -> bool:
+    """Return whether a value of `cv` stands for the exact leave-one-out."""
+    return isinstance(cv, str) and cv == "loo"
 
 
 class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -80,6 +86,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         "cv": ["cv_object", StrOptions({"loo"})],
     }
     _measured: tuple[str, ...] = COMPONENTS
+    # What helps where the rows are few, in the warning of `fit`.
+    _advice = "Measure rows that were not fitted with cv=5, add rows,"
 
     #: Output of a network that is measured, see :class:`~sklearn_ncti.FeatureScorer`.
     response = "features"
@@ -140,7 +148,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             self._discriminant = self._fit_discriminant(projection)
             if self.cv is None:
                 self._components = self._measure(rows, projection.H, codes, projection.moments)
-            elif self._leaves_one_out:
+            elif leaves_one_out(self.cv):
                 self._components = self._measure_left_out(rows, codes, projection)
             else:
                 self._components = self._measure_held_out(rows, codes, projection)
@@ -158,8 +166,8 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             self.notes_.append(
                 f"n = {n} rows are few for k = {k} components and C = {n_classes} classes: "
                 f"below {COMFORTABLE_ROWS} (k + C) = {COMFORTABLE_ROWS * (k + n_classes)} rows "
-                "the discriminant overfits and even noise can look well separated. Measure rows "
-                f"that were not fitted with cv=5, add rows, or {fewer}."
+                "the discriminant overfits and even noise can look well separated. "
+                f"{self._advice} or {fewer}."
             )
             warnings.warn(self.notes_[0], UserWarning, stacklevel=find_stack_level())
         return self
@@ -180,10 +188,6 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             shrinkage=share,
             n_dims=self.n_features_in_ if paper else k,
         )
-
-    @property
-    def _leaves_one_out(self) -> bool:
-        return isinstance(self.cv, str) and self.cv == "loo"
 
     def _measure(
         self, X: Any, H: Any, codes: np.ndarray, moments: ClassMoments | None = None
@@ -233,7 +237,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             return P
 
         blocks = class_nuclear_norms(posterior, held_out, codes, n_classes, n_classes)
-        return self._combine(X, codes, _held_out_seli(sums, n), blocks)
+        return self._combine(X, codes, held_out_seli(sums, n), blocks)
 
     def _measure_left_out(self, X: Any, codes: np.ndarray, projection: Projection) -> Components:
         """Return the components of an exact leave-one-out, and set its accuracy.
@@ -261,29 +265,9 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.loo_accuracy_ = float(is_right.mean())
         seli = None
         if "seli" in self._measured:
-            sums = np.zeros((3, min(k, n_classes - 1)))
-            for fold, fitted in self._folds_in_coordinates(codes, projection):
-                _add_variances(sums, fitted, projection.H[to_device_of(fold, X)], codes[fold])
-            seli = _held_out_seli(sums, n)
+            sorted_rows = WeightedRows.of(projection, codes)
+            seli = left_out_seli(sorted_rows, np.ones(n), self._discriminant)
         return self._combine(X, codes, seli, blocks)
-
-    def _folds_in_coordinates(
-        self, codes: np.ndarray, projection: Projection
-    ) -> Iterator[tuple[np.ndarray, Discriminant]]:
-        """Yield folds of rows, and discriminants of all others in the given coordinates."""
-        n_classes = len(projection.moments.counts)
-        for fold in balanced_folds(codes):
-            rest = np.setdiff1d(np.arange(len(codes)), fold)
-            H = projection.H[to_device_of(rest, projection.H)]
-            yield (
-                fold,
-                fit_discriminant(
-                    projection.basis,
-                    class_moments(H, codes[rest], n_classes),
-                    shrinkage=self._discriminant.shrinkage,
-                    n_dims=self._discriminant.n_dims,
-                ),
-            )
 
     def _combine(self, X: Any, codes: np.ndarray, seli: Any, posterior: Any) -> Components:
         """Return the components in `_measured`.
@@ -295,7 +279,7 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         raw, absolute = {}, {}
         if "seli" in self._measured:
             norm, (within, total, _) = seli
-            raw["seli"] = nuclear_norm(X) if self.variant == "paper" else norm
+            raw["seli"] = self._norm_of_features(X) if self.variant == "paper" else norm
             correlations = canonical_correlations(within, total)
             absolute["seli"] = float(correlations.mean()) if len(correlations) else 0.0
         if "ncc" in self._measured:
@@ -310,6 +294,11 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             highest = np.log(np.sqrt(counts * np.minimum(counts, n_classes)).sum())
             absolute["vc"] = float(1.0 - (np.log(total) - lowest) / (highest - lowest))
         return Components(raw, absolute)
+
+    def _norm_of_features(self, X: Any) -> float:
+        """Nuclear norm of features, of one total variance under scale-free shrinkage."""
+        free = self.shrinkage == "scale-free"
+        return nuclear_norm(X) * (scale_free_factor(self._discriminant.basis) if free else 1.0)
 
     def _validate(self, X: Any, y: Any = "no_validation", *, reset: bool = False) -> Any:
         """Return the rows as an array or a tensor on its device, and labels as an array.
@@ -363,9 +352,12 @@ class BaseNCTI(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 "fitted with another variant or cv, or loaded from a file. Fit it again."
             )
         projection, codes = self._projection
-        return resampled_components(
-            projection, self._discriminant, draws, partial(self._combine, None, codes)
-        )
+        components_of = partial(self._combine, None, codes)
+        if leaves_one_out(self.cv):
+            return resampled_left_out(
+                projection, self._discriminant, draws, components_of, self._measured
+            )
+        return resampled_components(projection, self._discriminant, draws, components_of)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -406,17 +398,6 @@ def _add_variances(sums: np.ndarray, fitted: Discriminant, H: Any, codes: np.nda
     within = scatter_about(H, fitted.centers, codes)
     variances = fitted.variances_of(within, scatter_about(H))
     sums[:, : variances.shape[1]] += len(codes) * variances
-
-
-def _held_out_seli(sums: np.ndarray, n: int) -> tuple[float, np.ndarray]:
-    """Return SELI of held-out rows, and the variances that it comes from.
-
-    The coordinates are scaled to unit variance within classes. For the fitted rows, this is the
-    nuclear norm of the coordinates.
-    """
-    used = sums[:, sums[1] > 0]
-    within = np.maximum(used[0], np.finfo(float).eps * used[2])
-    return float(np.sqrt(n * used[2] / within).sum()), used
 
 
 class CoordinatesMixin(TransformerMixin):

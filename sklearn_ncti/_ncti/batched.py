@@ -4,18 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 
-from .._linalg.moments import ClassMoments, chunks
+from .._linalg.moments import ClassMoments
 from .._linalg.nuclear import nuclear_norm_from_gram
 from .._linalg.threads import shared_work
-from .._utils.arrays import to_host
 from .._utils.components import Components
 from .._utils.resampling import Draws
 from .discriminant import RANK_TOLERANCE, SHRINKAGE_FLOOR, TIE, Discriminant, fit_discriminant
 from .projection import Projection
+from .weighted import WeightedRows
 
 # Number of rows per (principal component + class) below which the Bayesian bootstrap is used. For
 # so few rows, drawing with replacement makes intervals too wide (benchmarks/coverage.py).
@@ -69,56 +68,46 @@ def resampled_components(
     components : Components
         One array of shape (n_resamples,) for each component.
     """
-    codes = draws.codes
-    moments = projection.moments
-    n = len(codes)
-    order = np.argsort(codes, kind="stable")
-    codes = codes[order]
-    with_ones = np.column_stack([to_host(projection.H)[order], np.ones(n)])
-    rows = with_ones[:, :-1]
-    # Rows are centered by class before they are squared, so that collapsed classes stay exact.
-    offsets = rows - moments.means[codes]
-    ends = np.cumsum(moments.counts)
-    parts = [slice(*ends_of) for ends_of in zip(ends - moments.counts, ends, strict=True)]
+    rows = WeightedRows.of(projection, draws.codes)
+    n, k = rows.H.shape
+    with_ones = np.column_stack([rows.H, np.ones(n)])
 
     def measure(weights: np.ndarray) -> list[Components]:
-        sums = np.stack([weights[:, part] @ offsets[part] for part in parts], axis=1)
-        resampled_moments = [
-            _weighted_moments(offsets, of_rows, shifts, moments)
-            for of_rows, shifts in zip(weights, sums / moments.counts[:, None], strict=True)
-        ]
-        solutions = list(_solve(discriminant, resampled_moments))
-        posteriors = zip(*_posterior_norms(solutions, with_ones, codes, weights), strict=True)
+        solutions = list(_solve(discriminant, rows.moments(weights)))
+        posteriors = zip(*_posterior_norms(solutions, with_ones, rows.codes, weights), strict=True)
         return [
             components_of((solution.norm, (*solution.variances, None)), posterior)
             for solution, posterior in zip(solutions, posteriors, strict=True)
         ]
 
-    few = n < _BAYESIAN_ROWS * (projection.H.shape[1] + len(parts))
-    batches = _batches(draws.by_class(bayesian=few), n + moments.means.size + moments.within.size)
-    with shared_work(_MAX_THREADS) as run:
-        return Components.stack(chain.from_iterable(run(measure, batches)))
+    few = n < _BAYESIAN_ROWS * (k + len(rows.parts))
+    return run_in_batches(measure, draws.by_class(bayesian=few), n + len(rows.parts) * k + k * k)
 
 
-def _weighted_moments(
-    offsets: np.ndarray, weights: np.ndarray, shifts: np.ndarray, moments: ClassMoments
-) -> ClassMoments:
-    """Return the moments of weighted rows.
+def run_in_batches(
+    measure: Callable[[np.ndarray], list[Components]], draws: Iterable[np.ndarray], n_values: int
+) -> Components:
+    """Return the components of all draws, which threads measure in batches.
 
-    `offsets` are the rows minus their unweighted class means, and `shifts` the weighted minus
-    the unweighted means.
+    Parameters
+    ----------
+    measure : callable
+        Called with float weights of shape (n_draws, n_samples). Returns one `Components` each.
+
+    draws : iterable of ndarray of shape (n_samples,)
+        Weights of the rows.
+
+    n_values : int
+        Number of values that one draw holds in memory.
+
+    Returns
+    -------
+    components : Components
+        One array for each component, in the order of the draws.
     """
-    drawn = np.flatnonzero(weights)
-    scatter: Any = 0.0
-    for part in chunks(len(drawn), offsets.shape[1]):
-        scaled = offsets[drawn[part]]
-        scaled *= np.sqrt(weights[drawn[part]])[:, None]
-        scatter = scatter + scaled.T @ scaled
-    return ClassMoments(
-        counts=moments.counts,
-        means=moments.means + shifts,
-        within=scatter / len(offsets) - (moments.priors * shifts.T) @ shifts,
-    )
+    with shared_work(_MAX_THREADS) as run:
+        batches = _batches(draws, n_values)
+        return Components.stack(chain.from_iterable(run(measure, batches)))
 
 
 @dataclass(frozen=True)
@@ -244,7 +233,7 @@ def transpose_stack(stack: np.ndarray) -> np.ndarray:
     return stack.swapaxes(-1, -2)
 
 
-class _NormSums:
+class NormSums:
     """Sums of nuclear norms for each draw. Gram matrices of many draws are processed together.
 
     Parameters
@@ -308,7 +297,7 @@ def _posterior_norms(
     own : ndarray of shape (n_draws,)
         Sum over the rows of the probability of their class.
     """
-    norms, own = _NormSums(len(weights)), np.zeros(len(weights))
+    norms, own = NormSums(len(weights)), np.zeros(len(weights))
     for draw, (solution, of_rows) in enumerate(zip(solutions, weights, strict=True)):
         logit = np.vstack([solution.coef, solution.intercept])
         # A constant that all classes share does not change the posterior. Without it, the logits

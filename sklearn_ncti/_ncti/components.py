@@ -48,7 +48,8 @@ class _OneComponentMixin:
     def resample(self, draws: Draws) -> np.ndarray:
         """Return the score of every bootstrap resample of the fitted rows.
 
-        Available for ``variant="released"`` without `cv`, as :meth:`NCTIScorer.resample`.
+        Available for ``variant="released"`` with `cv` None or "loo", as
+        :meth:`NCTIScorer.resample`.
 
         Parameters
         ----------

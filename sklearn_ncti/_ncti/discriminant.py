@@ -140,12 +140,17 @@ def adaptive_shrinkage(variances: np.ndarray) -> float:
     return max(float(np.exp(-variances[:N_SHRINKAGE_COMPONENTS].sum())), SHRINKAGE_FLOOR)
 
 
+def scale_free_factor(basis: PrincipalBasis) -> float:
+    """Return the number that brings the fitted features to one total variance."""
+    return float(np.sqrt(SCALE_FREE_VARIANCE / basis.total_variance))
+
+
 def scale_free_shrinkage(basis: PrincipalBasis) -> float:
     """Return the adaptive shrinkage of features that are brought to one total variance.
 
     Multiplying the features by a number then changes nothing.
     """
-    return adaptive_shrinkage(basis.variances * (SCALE_FREE_VARIANCE / basis.total_variance))
+    return adaptive_shrinkage(basis.variances * scale_free_factor(basis) ** 2)
 
 
 def fit_discriminant(

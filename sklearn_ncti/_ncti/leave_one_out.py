@@ -5,8 +5,12 @@ scatter within the classes is (n S_w - b r r') / (n - 1), with b = n_c / (n_c - 
 eigenbasis of S_w the regularised scatter is then a diagonal matrix plus a term of rank one,
 whose inverse is known (Sherman and Morrison). All posteriors together cost a few products of
 (n, k) and (k, C) matrices.
+
+A bootstrap uses continuous weights of the rows, and leaves out each row with all its weight. Of
+rows drawn with replacement, a copy could stay among those that are fitted.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,7 +19,12 @@ from scipy.linalg import eigh
 
 from .._linalg.moments import ClassMoments
 from .._utils.arrays import namespace, to_device_of
-from .discriminant import SHRINKAGE_FLOOR, Discriminant, within_whitening
+from .._utils.components import Components
+from .._utils.resampling import Draws
+from .batched import NormSums, run_in_batches
+from .discriminant import SHRINKAGE_FLOOR, Discriminant, fit_discriminant, within_whitening
+from .projection import Projection, balanced_folds
+from .weighted import WeightedRows
 
 # Share of the scatter that must be left along the direction of a row that is left out; with
 # less, the scatter without the row has no inverse beyond rounding.
@@ -77,11 +86,14 @@ class LeaveOneOut:
             least=float(np.finfo(float).eps * discriminant.basis.variances[0]),
         )
 
-    def posterior(self, H: Any, y: np.ndarray) -> Any:
+    def posterior(self, H: Any, y: np.ndarray, weights: np.ndarray | None = None) -> Any:
         """Posterior probability of every class for rows that are left out.
 
         A row without which the scatter has no inverse gets the priors. So does the only row of
         its class, whose own class has none.
+
+        A row of weight w counts w times in the moments, and is left out as often: a row that a
+        bootstrap has drawn twice must not see its own copy.
 
         Parameters
         ----------
@@ -91,22 +103,27 @@ class LeaveOneOut:
         y : ndarray of shape (n_rows,)
             Their classes.
 
+        weights : ndarray of shape (n_rows,), default=None
+            Weight of each, positive; 1 if None.
+
         Returns
         -------
         P : array of shape (n_rows, n_classes)
             Probabilities, where `H` lies.
         """
         xp = namespace(H)
-        n, rows = int(self.counts.sum()), np.arange(len(y))
-        own = self.counts[y]
-        # The only row of its class is not used; 2 keeps what is computed of it finite.
-        others = np.maximum(own, 2) - 1.0
-        share, weight = 1.0 / others, (others + 1.0) / others
+        rows = np.arange(len(y))
+        w = np.ones(len(y)) if weights is None else weights
+        own, rest = self.counts[y], self.counts.sum() - w
+        alone = own - w <= _LEAST_LEFT * own
+        # The only row of its class is not used; this keeps what is computed of it finite.
+        others = np.where(alone, own, own - w)
+        share, weight = w / others, w * own / others
         means = to_device_of(self.means, H)
         G = H @ to_device_of(self.rotation, H)
         R = G - means[to_device_of(y, H)]
         squares = (R * R).sum(1)
-        diagonal = self._diagonal(squares, to_device_of(weight, H), n)
+        diagonal = self._diagonal(squares, to_device_of(weight, H), to_device_of(rest, H))
         # Products with the inverse of the diagonal, of each row i and class j.
         RD = R / diagonal
         mean_row = (G / diagonal) @ means.T
@@ -119,30 +136,143 @@ class LeaveOneOut:
         mean_mean[place] += step * (step * r_r - 2.0 * mean_r[place])
         mean_row[place] -= step * r_row
         mean_r[place] -= step * r_r
-        a = (1.0 - self.shrinkage) * to_device_of(weight, H) / (n - 1)
+        a = (1.0 - self.shrinkage) * to_device_of(weight / rest, H)
         left = 1.0 - a * r_r
         singular = left < _LEAST_LEFT
         gain = (a / xp.where(singular, xp.ones_like(left), left))[:, None]
         logit = mean_row + gain * mean_r * r_row[:, None]
         logit -= 0.5 * (mean_mean + gain * mean_r * mean_r)
-        undecided = singular | to_device_of(own == 1, H)
+        undecided = singular | to_device_of(alone, H)
         logit[undecided] = 0.0
-        logit += to_device_of(self._log_priors(y), H)
+        logit += to_device_of(self._log_priors(y, w), H)
         logit -= logit.max(1)[:, None] if xp is np else logit.max(1).values[:, None]
         P = xp.exp(logit)
         return P / P.sum(1)[:, None]
 
-    def _diagonal(self, squares: Any, weight: Any, n: int) -> Any:
+    def _diagonal(self, squares: Any, weight: Any, rest: Any) -> Any:
         """Diagonal of the regularised scatter without each row, before its term of rank one."""
-        t = self.shrinkage
-        plain = to_device_of((1.0 - t) * n / (n - 1) * self.variances, squares)
-        trace = (n * float(self.variances.sum()) - weight * squares) / (n - 1)
+        t, n = self.shrinkage, float(self.counts.sum())
+        plain = to_device_of((1.0 - t) * n * self.variances, squares) / rest[:, None]
+        trace = (n * float(self.variances.sum()) - weight * squares) / rest
         target = (trace / self.n_dims).clip(self.least, None) if t else 0.0 * trace
         return plain + t * target[:, None]
 
-    def _log_priors(self, y: np.ndarray) -> np.ndarray:
+    def _log_priors(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Logarithm of the priors without each row; minus infinity for a class without rows."""
         left = np.repeat(self.counts[None].astype(float), len(y), axis=0)
-        left[np.arange(len(y)), y] -= 1.0
+        left[np.arange(len(y)), y] -= weights
         with np.errstate(divide="ignore"):
-            return np.log(left / (self.counts.sum() - 1))
+            return np.log(left.clip(0.0, None) / left.sum(axis=1, keepdims=True))
+
+
+def left_out_seli(
+    rows: WeightedRows, weights: np.ndarray, discriminant: Discriminant
+) -> tuple[float, np.ndarray]:
+    """Return SELI of rows that are held out in folds, and the variances that it comes from.
+
+    Parameters
+    ----------
+    rows : WeightedRows
+        Rows in the coordinates of the discriminant.
+
+    weights : ndarray of shape (n_samples,)
+        Weight of each row.
+
+    discriminant : Discriminant
+        Discriminant of all rows, whose coordinates and shrinkage are used.
+
+    Returns
+    -------
+    norm : float
+        SELI.
+
+    variances : ndarray of shape (3, q)
+        Variances along the axes as `Discriminant.variances_of` gives them, summed over the rows.
+    """
+    folds = balanced_folds(rows.codes)
+    training = np.tile(weights, (len(folds), 1))
+    for of_rest, fold in zip(training, folds, strict=True):
+        of_rest[fold] = 0.0
+    sums = np.zeros((3, min(rows.H.shape[1], len(rows.parts) - 1)))
+    for fold, moments in zip(folds, rows.moments(training), strict=True):
+        fitted = fit_discriminant(
+            discriminant.basis,
+            moments,
+            shrinkage=discriminant.shrinkage,
+            n_dims=discriminant.n_dims,
+        )
+        H, w = rows.H[fold], weights[fold]
+        within = rows.scatter(H - fitted.centers[rows.codes[fold]], w)
+        variances = fitted.variances_of(within, rows.scatter(H, w))
+        sums[:, : variances.shape[1]] += variances
+    return held_out_seli(sums, float(weights.sum()))
+
+
+def held_out_seli(sums: np.ndarray, n: float) -> tuple[float, np.ndarray]:
+    """Return SELI of held-out rows, and the variances that it comes from.
+
+    The coordinates are scaled to unit variance within classes. For the fitted rows, this is the
+    nuclear norm of the coordinates.
+    """
+    used = sums[:, sums[1] > 0]
+    within = np.maximum(used[0], np.finfo(float).eps * used[2])
+    return float(np.sqrt(n * used[2] / within).sum()), used
+
+
+def resampled_left_out(
+    projection: Projection,
+    discriminant: Discriminant,
+    draws: Draws,
+    components_of: Callable[..., Components],
+    measured: Collection[str],
+) -> Components:
+    """Return the components of an exact leave-one-out of every resample.
+
+    The weights are those of the Bayesian bootstrap.
+
+    Parameters
+    ----------
+    projection : Projection
+        Fitted rows.
+
+    discriminant : Discriminant
+        Discriminant of the fitted rows. Its shrinkage is used for all resamples.
+
+    draws : Draws
+        Weights of the rows in each resample.
+
+    components_of : callable
+        As for `resampled_components`.
+
+    measured : collection of str
+        Names of the components that are needed.
+
+    Returns
+    -------
+    components : Components
+        One array of shape (n_resamples,) for each component.
+    """
+    rows = WeightedRows.of(projection, draws.codes)
+    n, k = rows.H.shape
+
+    def measure(weights: np.ndarray) -> list[Components]:
+        norms, own = NormSums(len(weights)), np.zeros(len(weights))
+        for draw, (moments, w) in enumerate(zip(rows.moments(weights), weights, strict=True)):
+            left_out = LeaveOneOut.of(discriminant, moments)
+            P = left_out.posterior(rows.H, rows.codes, w)
+            own[draw] = P[np.arange(n), rows.codes] @ w
+            if "vc" in measured:
+                P *= np.sqrt(w)[:, None]
+                for part in rows.parts:
+                    block = P[part]
+                    tall = len(block) > P.shape[1]
+                    norms.add(draw, (block.T @ block if tall else block @ block.T)[None])
+        norms.finish()
+        seli = [
+            left_out_seli(rows, w, discriminant) if "seli" in measured else None for w in weights
+        ]
+        posteriors = zip(norms.sums, own, strict=True)
+        return [components_of(*parts) for parts in zip(seli, posteriors, strict=True)]
+
+    values = n * (3 * k + 5 * len(rows.parts))
+    return run_in_batches(measure, draws.by_class(bayesian=True), values)

@@ -229,9 +229,10 @@ class NCTIScorer(PosteriorClassifierMixin, CoordinatesMixin, BaseNCTI):
         """Return the three components of every bootstrap resample of the fitted rows.
 
         All resamples use the principal components of all rows. The discriminant is fitted to
-        each resample. If there are fewer than 10 rows per principal component and class, the
-        weights come from the Bayesian bootstrap. Available for ``variant="released"`` without
-        `cv`.
+        each resample. If there are fewer than 10 rows per principal component and class, and
+        with ``cv="loo"``, the weights come from the Bayesian bootstrap. An exact leave-one-out
+        leaves out each row with all its weight. Available for ``variant="released"`` with `cv`
+        None or "loo".
 
         Parameters
         ----------

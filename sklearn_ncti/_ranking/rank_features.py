@@ -222,7 +222,7 @@ def rank_results(
     ValueError
         If all candidates failed, or `weights` has an unknown name.
     """
-    _report_failures(candidates)
+    report_failures(candidates)
     scored = [candidate for candidate in candidates if candidate.failure is None]
     components = _aligned([candidate.components for candidate in candidates])
     if prior is not None:
@@ -245,7 +245,7 @@ def rank_results(
         resamples, replications = resampled_scores(
             drawn.of(normalization), sources, normalization, weights
         )
-        columns |= describe_resamples(total, resamples, replications)
+        columns |= describe_resamples(total, resamples, replications, normalization)
     columns |= components.raw
     columns |= {f"normalized_{name}": values for name, values in normalized.items()}
     if prior is not None:
@@ -351,8 +351,14 @@ def _report_constant(constant: list[str], n_scored: int) -> None:
         )
 
 
-def _report_failures(candidates: Sequence[CandidateResult]) -> None:
-    """Warn once about all failures, equal tracebacks together; raise if nothing is left."""
+def report_failures(
+    candidates: Sequence[CandidateResult],
+    outcome: str = "and are ranked last; the others are ranked",
+) -> None:
+    """Warn once about all failures, equal tracebacks together; raise if nothing is left.
+
+    `outcome` says what failed candidates are to the caller.
+    """
     failed = [(c.name, c.failure) for c in candidates if c.failure is not None]
     if not failed:
         return
@@ -365,8 +371,7 @@ def _report_failures(candidates: Sequence[CandidateResult]) -> None:
         error = TypeError if wrong_type else ValueError
         raise error(f"All {len(candidates)} candidates failed.\n{details}")
     warnings.warn(
-        f"{len(failed)} of {len(candidates)} candidates failed and are ranked last; the others "
-        f"are ranked.\n{details}",
+        f"{len(failed)} of {len(candidates)} candidates failed {outcome}.\n{details}",
         FitFailedWarning,
         stacklevel=find_stack_level(),
     )

@@ -18,7 +18,11 @@ class RankingResults:
     ----------
     order : ndarray of int of shape (n_candidates,)
         Positions of the candidates in the columns, best first. Candidates of equal score keep
-        the order in which they were given.
+        the order in which they were given. With a column "iteration", those of a later iteration
+        come first: scores of different iterations are never compared.
+
+    standing : ndarray of shape (n_candidates,)
+        A number for each candidate that orders them all; larger is better, equal for equal ones.
     """
 
     def __init__(
@@ -39,10 +43,29 @@ class RankingResults:
         self.notes = list(notes)
         no_errors = np.full(len(self.results["model"]), "", dtype=object)
         failed = self.results.setdefault("error", no_errors) != ""
-        score = merge_equal(np.where(failed, -np.inf, self.results["score"]))
+        score = np.where(failed, -np.inf, self.results["score"])
+        reached = np.where(failed, -1, self.results.get("iteration", 0))
+        for iteration in np.unique(reached):
+            score[reached == iteration] = merge_equal(score[reached == iteration])
         # A stable sort keeps candidates of equal score in the order in which they came.
-        self.order = np.argsort(-score, kind="stable")
-        self.results["rank"] = ranks(score)
+        self.order = np.lexsort((-score, -reached))
+        new = (np.diff(reached[self.order]) != 0) | (
+            score[self.order][1:] != score[self.order][:-1]
+        )
+        self.standing = np.zeros(len(score))
+        self.standing[self.order[1:]] = -np.cumsum(new)
+        self.results["rank"] = ranks(self.standing)
+
+    @property
+    def comparable(self) -> np.ndarray:
+        """Positions of the candidates whose scores can be compared, best first.
+
+        They have a score, and are of the last iteration if there are several.
+        """
+        reached = np.asarray(self.results.get("iteration", np.zeros(len(self))))[self.order]
+        scored = self.results["error"][self.order] == ""
+        last = reached == reached.max(where=scored, initial=0)
+        return np.asarray(self.order[scored & last])
 
     @property
     def names(self) -> list[str]:

@@ -28,7 +28,8 @@ def agreement(results: RankingResults, accuracies: Mapping[str, float]) -> dict[
             f"accuracies has {len(ordered)} of the candidates that have a score; at least "
             "2 are needed to compare two orders."
         )
-    score = np.array([results.scores[name] for name in ordered])
+    standing = dict(zip(columns["model"], results.standing, strict=True))
+    score = np.array([standing[name] for name in ordered])
     accuracy = np.array([known[name] for name in ordered])
     return {
         **order_agreement(score, accuracy),
@@ -41,7 +42,7 @@ def agreement(results: RankingResults, accuracies: Mapping[str, float]) -> dict[
 def leave_one_out(results: RankingResults) -> dict[str, np.ndarray]:
     """Rankings of the pool without each candidate, see `Ranking.leave_one_out`."""
     columns = results.results
-    scored = [i for i in results.order if not columns["error"][i]]
+    scored = results.comparable
     models, score = columns["model"][scored], merge_equal(columns["score"][scored])
     without = {
         name: np.empty(len(scored), dtype=object)
@@ -71,7 +72,7 @@ def leave_one_out(results: RankingResults) -> dict[str, np.ndarray]:
 def ablation(results: RankingResults) -> dict[str, np.ndarray]:
     """Rankings by each subset of the components, see `Ranking.ablation`."""
     columns = results.results
-    scored = np.array([i for i in results.order if not columns["error"][i]])
+    scored = results.comparable
     models, score = columns["model"][scored], columns["score"][scored]
     used = [name for name, weight in results.weights.items() if weight != 0]
     rows = []
@@ -111,11 +112,10 @@ def _rescored(
 def scorer_agreement(results: RankingResults) -> dict[str, np.ndarray]:
     """Agreement of the scorers with each other, see `Ranking.scorer_agreement`."""
     columns = results.results
-    ok = columns["error"] == ""
     rows = []
     for first, second in combinations(["score", *results.scorers], 2):
-        a, b = columns[first], columns[second]
-        both = ok & np.isfinite(a) & np.isfinite(b)
+        a, b = columns[first][results.comparable], columns[second][results.comparable]
+        both = np.isfinite(a) & np.isfinite(b)
         rows.append(
             {
                 "first": first,
@@ -138,7 +138,7 @@ def pareto(results: RankingResults, cost: str | Mapping[str, float]) -> list[str
             'have no speed; use cost="n_features", or a dict of name to cost.'
         )
     order = [i for i in results.order if ok[i]]
-    points = np.column_stack([merge_equal(columns["score"]), merge_equal(values)])
+    points = np.column_stack([results.standing, merge_equal(values)])
     return [
         str(columns["model"][i])
         for i in order

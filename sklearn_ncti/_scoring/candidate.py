@@ -122,6 +122,9 @@ class CandidateResult:
 
     facts : ExtractionFacts
         Facts about the extraction of its features.
+
+    extracted : object, default=None
+        Its features, where more rows will follow.
     """
 
     name: str
@@ -133,6 +136,7 @@ class CandidateResult:
     additional: Mapping[str, Components | Failure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     facts: ExtractionFacts = field(default_factory=ExtractionFacts)
+    extracted: Any = None
 
     @property
     def failure(self) -> Failure | None:

@@ -154,6 +154,13 @@ def holds_rows_out(scorer: Any) -> bool:
     return isinstance(scorer, BaseNCTI)
 
 
+def projection_parameters(scorer: Any) -> dict[str, Any]:
+    """Return the parameters of the projection of NCTI or a component; none of other scorers."""
+    if not isinstance(scorer, BaseNCTI):
+        return {}
+    return {"n_components": scorer.n_components, "shrinkage": scorer.shrinkage}
+
+
 def class_name(scorer: Any) -> str:
     """Name of a scorer without one of its own: that of its class in lower case."""
     return type(scorer).__name__.lower()

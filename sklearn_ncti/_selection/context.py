@@ -1,9 +1,10 @@
 """`FitContext`: data and settings that all candidates of one fit share."""
 
 import copy
+import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
 from .._scoring.bootstrap import Resampling
+from .._scoring.candidate import CandidateResult
 from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
 from ..backbones._backbone import Backbone
@@ -75,6 +77,16 @@ class FitContext:
 
     unreadable : dict of int to str
         Positions of unreadable images, which are left out, and why.
+
+    kept_in : str, default=None
+        Folder for features to which those of more rows will be added; None keeps none.
+
+    deadline : float, default=inf
+        Time, as `time.time` gives it, after which no candidate but the first is started.
+
+    measure : callable, default=None
+        Function with the parameters of `score_candidate` that returns the result of a candidate
+        in its place.
     """
 
     X: Any
@@ -93,6 +105,9 @@ class FitContext:
     images_identity: str | None = None
     texts_identity: str | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    kept_in: str | None = None
+    deadline: float = math.inf
+    measure: Callable[..., CandidateResult] | None = None
 
     @property
     def responses(self) -> set[str]:
@@ -117,7 +132,8 @@ class FitContext:
     @property
     def can_stay_on_device(self) -> bool:
         """Whether features may stay where they were computed: nothing else needs them."""
-        return self.only_scored and self.store is None and is_ncti(self.scorers.ranking)
+        alone = self.only_scored and self.store is None and self.kept_in is None
+        return alone and is_ncti(self.scorers.ranking)
 
     def has_rows_for(self, model: Backbone) -> bool:
         """Whether the rows are what a backbone takes."""

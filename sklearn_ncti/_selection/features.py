@@ -1,5 +1,7 @@
 """The features of one candidate, cached or extracted."""
 
+import os
+import uuid
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +14,7 @@ from sklearn.base import clone
 from .._scoring.bootstrap import check_resampling
 from .._scoring.candidate import ExtractionFacts
 from .._scoring.scorers import response_of
+from .._utils.arrays import to_host
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
 from ..backbones._backbone import Backbone
@@ -56,6 +59,33 @@ class Extracted:
     labels: np.ndarray
     probabilities: Any = None
     facts: ExtractionFacts = field(default_factory=ExtractionFacts)
+
+    def followed_by(self, new: "Extracted") -> "Extracted":
+        """Return the features of these rows and then those of others, with times added."""
+        before, after = self.facts, new.facts
+        probabilities = new.probabilities
+        if not (probabilities is None or isinstance(probabilities, str)):
+            probabilities = np.concatenate([self.probabilities, to_host(probabilities)])
+        return replace(
+            new,
+            features=np.concatenate([self.features, to_host(new.features)]),
+            labels=np.concatenate([self.labels, new.labels]),
+            probabilities=probabilities,
+            facts=replace(
+                after,
+                extract_time=before.extract_time + after.extract_time,
+                decode_time=np.nansum([before.decode_time, after.decode_time]),
+                device_time=np.nansum([before.device_time, after.device_time]),
+            ),
+        )
+
+    def kept_in(self, folder: str) -> "Extracted":
+        """Return the same with features in a file of a folder, if it is on this machine."""
+        if not os.path.isdir(folder):
+            return replace(self, features=to_host(self.features))
+        path = os.path.join(folder, f"{uuid.uuid4().hex}.npy")
+        np.save(path, to_host(self.features))
+        return replace(self, features=np.load(path, mmap_mode="r"))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from .._scoring.candidate import CandidateResult, capture_errors
+from .._scoring.candidate import CandidateResult, Failure, capture_errors
 from .._scoring.scoring import result_of, score_candidate
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
@@ -27,7 +27,7 @@ from ..backbones._backbone import Backbone
 from ..backbones._base import bad_images_text
 from ..backbones._images import BadImageError
 from .context import FitContext
-from .features import extract_for_scorers, is_cached
+from .features import Extracted, extract_for_scorers, is_cached
 
 # How far candidates that run at the same time can share images: in one process, with other
 # processes of this machine, or not at all.
@@ -36,6 +36,10 @@ _IN_PROCESS, _ON_MACHINE, _NOWHERE = range(3)
 # What joblib raises for all candidates if one has killed its worker process, or cannot be
 # sent to one.
 _WORKER_ERRORS = (BrokenExecutor, pickle.PicklingError)
+
+
+#: Failure of a candidate that was not started.
+OUT_OF_TIME = Failure("not started before max_time was over", "")
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,13 @@ class FitTask:
 
 @dataclass(frozen=True)
 class Job:
-    """One candidate, its position among all, and its task."""
+    """One candidate, its position among all, its task, and what earlier rows gave."""
 
     index: int
     name: str
     model: Any
     task: FitTask
+    earlier: Extracted | None = None
 
 
 def run_candidates(
@@ -83,6 +88,7 @@ def run_candidates(
     context: FitContext,
     tasks: list[FitTask],
     n_jobs: int | None,
+    earlier: Mapping[str, Extracted] | None = None,
 ) -> tuple[list[CandidateResult], FitContext]:
     """Score all candidates.
 
@@ -104,6 +110,9 @@ def run_candidates(
     n_jobs : int or None
         Number of candidates that run at the same time.
 
+    earlier : dict of str to Extracted, default=None
+        What rows that are scored together with those of the context gave, by name.
+
     Returns
     -------
     results : list of CandidateResult
@@ -124,8 +133,11 @@ def run_candidates(
         candidates = _spread_over_devices(candidates)
     if sharing != _IN_PROCESS:
         tasks = [task.without_candidates() for task in tasks]
-    pairs = zip(candidates, tasks, strict=True)
-    jobs = [Job(i, name, model, task) for i, ((name, model), task) in enumerate(pairs)]
+    earlier = earlier or {}
+    jobs = [
+        Job(i, name, model, task, earlier.get(name))
+        for i, ((name, model), task) in enumerate(zip(candidates, tasks, strict=True))
+    ]
     of_backbones = [job for job in jobs if is_backbone[job.index]]
     workers = Workers(parallel, _Tally(len(jobs)) if sharing == _IN_PROCESS else None)
     results: dict[int, CandidateResult] = {}
@@ -293,25 +305,33 @@ def _captured(error_score, name, function, *args) -> CandidateResult:
 
 def _score(job, context, prepared) -> CandidateResult:
     """Extract and score the features of one candidate."""
+    if job.index > 0 and time.time() > context.deadline:
+        return CandidateResult(job.name, OUT_OF_TIME)
     start = time.perf_counter()
     extracted = extract_for_scorers(job.model, context, prepared)
     facts = replace(extracted.facts, extract_time=time.perf_counter() - start)
-    features, y = extracted.features, extracted.labels
-    n_rows = _num_samples(features)
-    if n_rows != len(y):
+    extracted = replace(extracted, facts=facts)
+    n_rows = _num_samples(extracted.features)
+    if n_rows != len(extracted.labels):
         raise ValueError(
-            f"the candidate gave {n_rows} rows of features for {len(y)} labels: all "
-            "candidates must be scored on the same rows."
+            f"the candidate gave {n_rows} rows of features for {len(extracted.labels)} labels: "
+            "all candidates must be scored on the same rows."
         )
-    return score_candidate(
+    if job.earlier is not None:
+        extracted = job.earlier.followed_by(extracted)
+    measure = context.measure or score_candidate
+    result = measure(
         job.name,
-        features,
-        y,
+        extracted.features,
+        extracted.labels,
         context.scorers,
         context.resampling,
         extracted.probabilities,
-        facts,
+        extracted.facts,
     )
+    if context.kept_in is None:
+        return result
+    return replace(result, extracted=extracted.kept_in(context.kept_in))
 
 
 def _agreed_unreadable(

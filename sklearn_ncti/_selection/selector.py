@@ -27,6 +27,7 @@ from .context import FitContext, open_memory, with_images
 from .features import extract
 from .jobs import FitTask, run_candidates
 from .prior import prior_of
+from .source_attributes import check_source, measure_candidates, target_widths
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -156,7 +157,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
         normalisation holds the score in at least half of the resamples),
         `best_probability` and `group`; with a `prior` also `prior`, `normalized_prior` and
-        `prior_imputed`.
+        `prior_imputed`; and of a :class:`HalvingModelSelector` `iteration` and `n_samples`.
 
     best_index_ : int
         Position of the best candidate in `results_`.
@@ -210,6 +211,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     >>> selector.predict(X[:3])
     array([0, 1, 2])
     """
+
+    _default_scorer = "ncti"
 
     _parameter_constraints: dict = {
         "models": [list, tuple],
@@ -349,14 +352,30 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         TypeError
             If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
         """
+        candidates, context, baseline, prior = self._check(X, y)
+        callbacks = self._init_callback_context(
+            max_subtasks=self._max_rankings(context) * len(candidates) + bool(self.refit)
+        )
+        with FitTask(callbacks, self).running(X, y):
+            context, extracted = self._rank(candidates, context, callbacks, baseline, prior)
+            if self.refit:
+                subcontext = callbacks.subcontext(task_name="refit-best-model")
+                with FitTask(subcontext, self).running(X, y):
+                    self._refit(candidates[self.best_index_][1], context, extracted)
+        return self
+
+    def _check(self, X, y):
+        """Return candidates, context, baseline and prior, checked before any work begins."""
         if y is None:
-            raise ValueError("ModelSelector requires y to be passed, but the target y is None.")
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
         y = check_labels(y)
         check_consistent_length(X, y)
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
-        scorers = check_scorers(self.scorer)
+        scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
         prior = check_prior(prior_of(self.prior, candidates), names, self.normalization)
@@ -374,26 +393,35 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             verbose=self.verbose,
             only_scored=self.final_estimator is None,
         )
-        context = with_images(context, [model for _, model in candidates])
+        return (
+            candidates,
+            with_images(context, [model for _, model in candidates]),
+            baseline,
+            prior,
+        )
 
-        callbacks = self._init_callback_context(max_subtasks=len(candidates) + bool(self.refit))
-        with FitTask(callbacks, self).running(X, y):
-            # All tasks are made before the parallel loop, which pickles what it is given.
-            tasks = [
-                FitTask(callbacks.subcontext(task_name=f"score-{name}"), self)
-                for name, _ in candidates
-            ]
-            results, context = run_candidates(candidates, context, tasks, self.n_jobs)
-            self._set_results(results, context, baseline, prior)
-            if self.refit:
-                subcontext = callbacks.subcontext(task_name="refit-best-model")
-                with FitTask(subcontext, self).running(X, y):
-                    self._refit(candidates[self.best_index_][1], context)
-        return self
+    def _max_rankings(self, context):
+        """Return how often the candidates are ranked at most."""
+        return 1
 
-    def _set_results(self, results, context, baseline, prior):
-        """Rank the results of all candidates, and set the fitted attributes."""
-        self.ranking_ = rank_results(
+    def _rank(self, candidates, context, callbacks, baseline, prior):
+        """Score and rank the candidates.
+
+        Return the context with the unreadable images, and what the best candidate gives for all
+        rows if that is known.
+        """
+        # All tasks are made before the parallel loop, which pickles what it is given.
+        tasks = [
+            FitTask(callbacks.subcontext(task_name=f"score-{name}"), self)
+            for name, _ in candidates
+        ]
+        results, context = run_candidates(candidates, context, tasks, self.n_jobs)
+        ranking = self._ranking_of(results, context, baseline, prior)
+        self._set_results(ranking, context)
+        return context, None
+
+    def _ranking_of(self, results, context, baseline, prior):
+        return rank_results(
             results,
             normalization=self.normalization,
             weights=self.weights,
@@ -402,6 +430,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             notes=context.scorers.notes,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
+
+    def _set_results(self, ranking, context):
+        """Set the fitted attributes."""
+        self.ranking_ = ranking
         self.results_ = self.ranking_.results
         self.classes_ = np.unique(context.readable_y)
         self.n_skipped_images_ = len(context.unreadable)
@@ -411,12 +443,13 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if hasattr(self, "best_model_"):
             del self.best_model_
 
-    def _refit(self, candidate, context):
+    def _refit(self, candidate, context, extracted):
         """Fit the best candidate on all rows, and on its features the final estimator."""
         if self.final_estimator is None:
             self.best_model_ = clone(candidate).fit(*context.own_data())
             return
-        extracted = extract(clone(candidate), context)
+        if extracted is None:
+            extracted = extract(clone(candidate), context)
         final = clone(self.final_estimator).fit(extracted.features, extracted.labels)
         self.best_model_ = Pipeline([("model", extracted.model), ("final_estimator", final)])
 
@@ -429,6 +462,60 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "set refit=True, or fit the candidate named best_name_ yourself."
             )
         return self.best_model_ if self.final_estimator is None else self.best_model_[0]
+
+    def source_attributes(self, X_source: Any, y_source: ArrayLike) -> dict[str, np.ndarray]:
+        """Measure every candidate on labelled source data, on which backbones were pre-trained.
+
+        The attributes describe the candidates and take no part in the ranking, see
+        :ref:`source-attributes`. The selector need not be fitted. Backbones are frozen, as in
+        `fit`; other candidates are fitted to the source rows. `n_jobs`, `memory`,
+        `on_bad_image`, `error_score` and `verbose` have the same meaning as in `fit`.
+
+        Parameters
+        ----------
+        X_source : array-like or sequence of length n_samples
+            Source rows, in the form that `fit` takes.
+
+        y_source : array-like of shape (n_samples,)
+            Source class of each row.
+
+        Returns
+        -------
+        attributes : dict of str to ndarray of shape (n_candidates,)
+            In the order of the candidates: `model`; the attributes of
+            :class:`~sklearn_ncti.SourceAttributes`, `diversity`, `compactness`, `seli`, `nc1`,
+            `cdnv` and `class_separation`; `source_score`, the sum of min-max scaled compactness
+            and diversity, in [0, 2]; and `error` (empty where there was none). A candidate that
+            failed has NaN. The number of principal components and the shrinkage are those of
+            the scorer that ranks, where it is :class:`NCTIScorer` or one of its components.
+
+        Raises
+        ------
+        ValueError
+            If `y_source` is no vector of at least two classes or has another length than
+            `X_source`, if an image cannot be read, or if all candidates fail. A candidate fails
+            if its number of source features is not that of its target features.
+
+        TypeError
+            If an item of `models` is no candidate.
+        """
+        self._validate_params()
+        labels = check_source(X_source, y_source)
+        candidates = named_transformers(
+            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
+        )
+        scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
+        context = FitContext(
+            X_source,
+            labels,
+            scorers,
+            memory=open_memory(self.memory),
+            on_bad_image=self.on_bad_image,
+            error_score=self.error_score,
+            verbose=self.verbose,
+        )
+        widths = target_widths(getattr(self, "results_", None), scorers.ranking)
+        return measure_candidates(candidates, context, self.n_jobs, widths)
 
     def transform(self, X: Any) -> np.ndarray:
         """Features that the best candidate gives.

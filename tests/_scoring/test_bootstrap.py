@@ -13,6 +13,7 @@ from sklearn_ncti._scoring.bootstrap import (
     Resampling,
     describe_resamples,
     resampled_scores,
+    surely_behind,
 )
 from sklearn_ncti._utils.validation import encode_labels
 from sklearn_ncti.companions import LogME
@@ -149,7 +150,7 @@ def test_groups_have_all_pairs_apart_across_a_mark():
     common = rng.normal(size=(200, 1))
     resamples = common + np.array([3.0, 2.0, 1.0, -9.0]) + 0.55 * rng.normal(size=(200, 4))
     scores = np.array([3.0, 2.0, 1.0, -9.0])
-    found = describe_resamples(scores, resamples, resamples)
+    found = describe_resamples(scores, resamples, resamples, "zscore")
     ahead = (resamples[:, :3, None] > resamples[:, None, :3]).mean(axis=0)
     assert ahead[0, 1] < 0.97
     assert ahead[1, 2] < 0.97
@@ -157,7 +158,7 @@ def test_groups_have_all_pairs_apart_across_a_mark():
     assert found["group"].tolist() == [1, 1, 1, 2]
     # Two of three that are apart, when the one between them is not there.
     kept = [0, 2, 3]
-    found = describe_resamples(scores[kept], resamples[:, kept], resamples[:, kept])
+    found = describe_resamples(scores[kept], resamples[:, kept], resamples[:, kept], "minmax")
     assert found["group"].tolist() == [1, 2, 3]
 
 
@@ -236,8 +237,10 @@ def test_refused():
     for wrong in (-1, 2.5, "many", True, 100_001):
         with pytest.raises(ValueError, match="n_resamples must be an integer from 0 to 100000"):
             rank_features(features, y, n_resamples=wrong)
-    with pytest.raises(ValueError, match=r"NCTIScorer has cv=3\. Use cv=None"):
+    with pytest.raises(ValueError, match=r"NCTIScorer has cv=3\. Use cv='loo' with"):
         rank_features(features, y, n_resamples=50, scorer=NCTIScorer(cv=3))
+    with pytest.raises(ValueError, match=r"NCTIScorer has cv='loo'\. Use .* variant='released'"):
+        rank_features(features, y, n_resamples=50, scorer=NCTIScorer(cv="loo", variant="paper"))
     with pytest.raises(ValueError, match="KNeighborsClassifier is scored by cross-validation"):
         rank_features(features, y, n_resamples=50, scorer=KNeighborsClassifier())
     with pytest.raises(ValueError, match="'nope' cannot be used to seed"):
@@ -342,8 +345,58 @@ def test_a_held_score_is_one_that_half_of_the_resamples_give():
     scores = np.array([2.0, 0.0, np.nan])
     for n_free, held in ((50, True), (51, False)):
         resamples[:n_free, 0] = 1.5
-        assert describe_resamples(scores, resamples, resamples)["held"].tolist() == [
+        assert describe_resamples(scores, resamples, resamples, "minmax")["held"].tolist() == [
             held,
             False,
             False,
         ]
+
+
+def test_intervals_of_zscores_move_half_way_back():
+    """Noise in all candidates makes z-scores smaller; the interval moves towards the score."""
+    rng = np.random.default_rng(0)
+    scores = np.array([2.0, 0.5, -2.5])
+    resamples = 0.7 * scores + 0.2 * rng.normal(size=(400, 3))
+    plain, moved = (
+        describe_resamples(scores, resamples, resamples, how) for how in ("absolute", "zscore")
+    )
+    half = 0.5 * (scores - np.median(resamples, axis=0))
+    low, high = np.quantile(resamples, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(moved["score_low"], np.minimum(low + half, scores))
+    np.testing.assert_allclose(moved["score_high"], np.maximum(high + half, scores))
+    np.testing.assert_allclose(plain["score_low"], np.minimum(low, scores))
+    for end in ("rank_low", "rank_high"):
+        np.testing.assert_array_equal(plain[end], moved[end])
+
+
+def test_the_resamples_say_who_is_behind():
+    rng = np.random.default_rng(0)
+    resamples = np.array([3.0, 2.9, 1.0, 0.0]) + 0.3 * rng.normal(size=(200, 4))
+    assert surely_behind(resamples, 1, 0.05).tolist() == [False, False, True, True]
+    # Two are wanted: the third is among the first two nowhere.
+    assert surely_behind(resamples, 2, 0.05).tolist() == [False, False, True, True]
+    assert not surely_behind(resamples, 3, 0.05)[2]
+    # No resample can carry so small a risk.
+    assert not surely_behind(resamples, 1, 1 / 202).any()
+
+
+def test_those_that_are_behind_are_so_together():
+    """Each of 40 candidates is first in few resamples, but all of them together are so often."""
+    rng = np.random.default_rng(0)
+    resamples = np.column_stack([2.4 + 0.1 * rng.normal(size=400), rng.normal(size=(400, 40))])
+    behind = surely_behind(resamples, 1, 0.05)
+    best = resamples.argmax(axis=1)
+    assert np.isin(best, np.flatnonzero(behind)).mean() <= 0.05
+    assert (np.bincount(best, minlength=41) / 400 <= 0.05).sum() == 40
+    assert 0 < behind.sum() < 40
+
+
+def test_equal_candidates_are_behind_together():
+    rng = np.random.default_rng(0)
+    resamples = np.array([1.0, 0.5, 0.2, -5.0]) + 0.3 * rng.normal(size=(300, 4))
+    doubled = np.repeat(resamples, 2, axis=1)
+    doubled[:, ::2] *= 1 + 1e-9
+    for risk in (0.01, 0.05, 0.1, 0.2, 0.5):
+        behind = surely_behind(doubled, 1, risk)
+        np.testing.assert_array_equal(behind[::2], behind[1::2])
+        np.testing.assert_array_equal(behind[::2], surely_behind(resamples, 1, risk))

@@ -10,7 +10,7 @@ from concurrent.futures import BrokenExecutor
 import joblib
 import numpy as np
 import pytest
-from helpers import ROUNDING, make_problem
+from helpers import ROUNDING, Broken, make_problem
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import FitFailedWarning
@@ -20,28 +20,6 @@ from sklearn_ncti import ModelSelector, NCTIScorer
 from sklearn_ncti._scoring.scorers import Scorers
 from sklearn_ncti._selection.context import FitContext
 from sklearn_ncti._selection.jobs import FitTask, Job, Workers
-
-
-class Broken(TransformerMixin, BaseEstimator):
-    """A candidate that fails in a way of choice."""
-
-    def __init__(self, how="fit"):
-        self.how = how
-
-    def fit(self, X, y=None):
-        if self.how == "fit":
-            raise RuntimeError("no network today")
-        return self
-
-    def transform(self, X):
-        return {
-            "nan": np.full((len(X), 3), np.nan),
-            "rows": np.ones((len(X) - 1, 3)),
-            "one-dimensional": np.ones(len(X)),
-        }[self.how]
-
-    def __sklearn_is_fitted__(self):
-        return True
 
 
 @pytest.fixture

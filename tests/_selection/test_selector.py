@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import ROUNDING, make_problem
+from helpers import ROUNDING, Broken, make_problem
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import FitFailedWarning, NotFittedError
@@ -17,28 +17,6 @@ from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer, NearestCenterClassifier, rank_features
 from sklearn_ncti.companions import HScore
-
-
-class Broken(TransformerMixin, BaseEstimator):
-    """A candidate that fails in a way of choice."""
-
-    def __init__(self, how="fit"):
-        self.how = how
-
-    def fit(self, X, y=None):
-        if self.how == "fit":
-            raise RuntimeError("no network today")
-        return self
-
-    def transform(self, X):
-        return {
-            "nan": np.full((len(X), 3), np.nan),
-            "rows": np.ones((len(X) - 1, 3)),
-            "one-dimensional": np.ones(len(X)),
-        }[self.how]
-
-    def __sklearn_is_fitted__(self):
-        return True
 
 
 class Count(TransformerMixin, BaseEstimator):

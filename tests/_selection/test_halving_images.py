@@ -1,0 +1,186 @@
+"""HalvingModelSelector over images: only new ones go through networks, whatever happens."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import joblib
+import numpy as np
+import pytest
+from helpers import OF_FLOAT32, running
+from sklearn.linear_model import LogisticRegression
+
+from sklearn_ncti import (
+    HalvingModelSelector,
+    NearestCenterClassifier,
+    TimmBackbone,
+    rank_features,
+)
+
+pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from image_pool import Mean, candidates
+
+# The photographs of three classes: 20 of 60 in the first part, then all.
+SCORER = NearestCenterClassifier(n_components=4, cv="loo", shrinkage="scale-free")
+HALVING = {"scorer": SCORER, "min_samples": 20, "n_resamples": 40, "refit": False}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Paths of photographs of three classes that are hard to tell apart, and their labels."""
+    Image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("hard")
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    paths = [str(folder / f"{i:02}.png") for i in range(60)]
+    for path, label in zip(paths, y, strict=True):
+        small = rng.integers(0, 150 + 25 * label, size=(5, 5, 3)).astype(np.uint8)
+        Image.fromarray(small).resize((40, 36)).save(path)
+    return paths, y
+
+
+@pytest.fixture
+def passed(monkeypatch):
+    """The number of images that go through each network, by model, in order."""
+    seen = []
+    real = TimmBackbone.extract
+
+    def counting(self, images, **kwargs):
+        seen.append((os.path.basename(self.model), len(images)))
+        return real(self, images, **kwargs)
+
+    monkeypatch.setattr(TimmBackbone, "extract", counting)
+    return seen
+
+
+def test_only_new_images_go_through_the_networks(data, models, passed, opened):
+    selector = HalvingModelSelector(candidates(models), **HALVING).fit(*data)
+    n_first, n_second = selector.n_candidates_
+    assert n_first == 5
+    assert [n for _, n in passed] == [20] * 5 + [40] * n_second
+    # Each image is decoded once, as the networks have one geometry.
+    assert len(opened) == len(set(opened)) == 60
+    names = [str(name) for name in selector.rankings_[1].results["model"]]
+    features = {name: dict(candidates(models))[name].fit_transform(data[0]) for name in names}
+    whole = rank_features(features, data[1], scorer=SCORER)
+    for name in names:
+        assert selector.ranking_.scores[name] == pytest.approx(whole.scores[name], abs=1e-4)
+
+
+def test_the_first_ranking_is_that_of_the_first_part(data, models):
+    paths, y = data
+    selector = HalvingModelSelector(candidates(models), **HALVING).fit(paths, y)
+    again = HalvingModelSelector(candidates(models), **HALVING).fit(np.array(paths), y)
+    np.testing.assert_allclose(selector.results_["score"], again.results_["score"], **OF_FLOAT32)
+
+
+def test_a_final_estimator_needs_no_image_twice(data, models, passed):
+    selector = HalvingModelSelector(
+        candidates(models),
+        **{**HALVING, "refit": True},
+        final_estimator=LogisticRegression(max_iter=5000),
+    ).fit(*data)
+    n_second = selector.n_candidates_[1]
+    assert len(passed) == 5 + n_second
+    assert selector.predict(data[0]).shape == (60,)
+    assert selector.score(*data) > 0.5
+
+
+def test_other_candidates_are_fitted_to_every_part(data, models):
+    pool = [*candidates(models[:2]), ("mean", Mean())]
+    selector = HalvingModelSelector(pool, **HALVING).fit(*data)
+    assert selector.n_candidates_[0] == 3
+    assert (selector.results_["error"] == "").all()
+    reached = dict(zip(selector.results_["model"], selector.results_["n_samples"], strict=True))
+    assert reached["mean"] in (20, 60)
+
+
+def test_unreadable_images_are_left_out_of_every_part(copied, models):
+    paths, y = copied
+    for i in (0, 7, 31):
+        with open(paths[i], "wb") as file:
+            file.write(b"no image")
+    pool = [*candidates(models[:3]), ("mean", Mean())]
+    selector = HalvingModelSelector(pool, on_bad_image="skip", confidence=0.999, **HALVING)
+    with pytest.warns(UserWarning, match="They are left out for all candidates"):
+        selector.fit(paths, y)
+    assert selector.n_skipped_images_ == 3
+    assert selector.n_resources_[-1] == 57
+    assert (selector.results_["error"] == "").all()
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_many_at_a_time(data, models, backend):
+    one = HalvingModelSelector(candidates(models), **HALVING).fit(*data)
+    with joblib.parallel_backend(backend):
+        two = HalvingModelSelector(candidates(models), n_jobs=2, **HALVING).fit(*data)
+    assert two.n_candidates_ == one.n_candidates_
+    np.testing.assert_allclose(two.results_["score"], one.results_["score"], **OF_FLOAT32)
+
+
+def test_kept_features_serve_the_next_fit(data, models, tmp_path, passed):
+    selector = HalvingModelSelector(candidates(models), memory=str(tmp_path), **HALVING)
+    first = selector.fit(*data).results_["score"]
+    passed.clear()
+    np.testing.assert_allclose(selector.fit(*data).results_["score"], first, atol=1e-12)
+    assert passed == []
+    # More confidence keeps more candidates, and only what these lack is extracted.
+    n_second = selector.n_candidates_[1]
+    selector.set_params(confidence=0.999).fit(*data)
+    assert len(passed) == selector.n_candidates_[1] - n_second
+
+
+CHILD = """
+import json, sys, time
+import numpy as np
+from sklearn_ncti import HalvingModelSelector, NearestCenterClassifier, TimmBackbone
+job = json.loads(sys.argv[1])
+real = TimmBackbone.extract
+calls = []
+
+def extract(self, *args, **kwargs):
+    calls.append(self.model)
+    if job["stop"] and len(calls) == 7:
+        open(job["stop"], "w").close()
+        time.sleep(600)
+    return real(self, *args, **kwargs)
+
+TimmBackbone.extract = extract
+selector = HalvingModelSelector(
+    [(name[-2:], TimmBackbone(name, device="cpu")) for name in job["models"]],
+    scorer=NearestCenterClassifier(n_components=4, cv="loo", shrinkage="scale-free"),
+    min_samples=20, n_resamples=40, confidence=0.999, refit=False, memory=job["memory"],
+).fit(job["paths"], np.array(job["y"]))
+print(json.dumps([selector.results_["score"].tolist(), len(calls), selector.n_candidates_]))
+"""
+
+
+def fitted_in_a_process(data, models, memory, stop=""):
+    paths, y = data
+    job = {"models": models, "memory": str(memory), "paths": paths, "y": y.tolist()}
+    return running(sys.executable, "-c", CHILD, json.dumps({**job, "stop": str(stop)}))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_fit_goes_on_in_the_middle_of_an_iteration(data, models, tmp_path):
+    """Five networks in the first iteration and one in the second are done when it is killed."""
+    reached = tmp_path / "reached"
+    with fitted_in_a_process(data, models, tmp_path / "cache", stop=reached) as child:
+        while not reached.exists():
+            assert child.poll() is None, "the fit ended before it could be killed"
+            time.sleep(0.05)
+        child.send_signal(signal.SIGKILL)
+    outputs = []
+    for memory in (tmp_path / "cache", tmp_path / "other"):
+        with fitted_in_a_process(data, models, memory) as child:
+            outputs.append(json.loads(child.stdout.read()))
+            assert child.wait() == 0
+    (resumed, n_resumed, kept), (undisturbed, n_all, also_kept) = outputs
+    assert kept == also_kept
+    assert n_all == sum(kept)
+    assert n_resumed == n_all - 6
+    np.testing.assert_allclose(resumed, undisturbed, **OF_FLOAT32)

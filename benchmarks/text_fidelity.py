@@ -120,7 +120,12 @@ def read(path):
 def print_agreement(results, accuracies, networks):
     print(f"\n{'scorer':<22}{'all':>8}{'tau':>8}{'networks':>10}{'tau':>8}   (weighted, plain)")
     scorers = {"NCTI": "score", "ncc": "ncc", "seli": "seli", "vc": "vc"}
-    scorers |= {"k-nearest neighbours": "knn", "LogME": "logme", "H-Score": "hscore"}
+    scorers |= {
+        "robust": "robust",
+        "k-nearest neighbours": "knn",
+        "LogME": "logme",
+        "H-Score": "hscore",
+    }
     for title, column in scorers.items():
         values = np.asarray(results[column], dtype=float)
         row = [
@@ -149,7 +154,8 @@ def main(argv=None):
             start = time.perf_counter()
             features |= features_of(name, model, texts)
             print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    scorers = ["ncti", ("knn", NearestNeighbours()), ("logme", LogME()), ("hscore", HScore())]
+    scorers = ["ncti", "robust", ("knn", NearestNeighbours())]
+    scorers += [("logme", LogME()), ("hscore", HScore())]
     of_train = {name: of[ranked] for name, of in features.items()}
     ranking = rank_features(of_train, labels[ranked], scorer=scorers)
     results = ranking.results
@@ -159,11 +165,14 @@ def main(argv=None):
         f"{ranked.sum()} rows ranked, {(~is_test).sum()} for the probes, "
         f"{is_test.sum()} for their accuracy; {len(set(labels))} classes\n"
     )
-    print(f"{'rank':>4}  {'candidate':<24}{'score':>7}{'ncc':>8}{'columns':>9}{'accuracy':>10}")
+    print(
+        f"{'rank':>4}  {'candidate':<24}{'score':>7}{'ncc':>8}{'robust':>8}{'columns':>9}"
+        f"{'accuracy':>10}"
+    )
     for i in ranking.order:
         print(
             f"{results['rank'][i]:>4}  {results['model'][i]:<24}{results['score'][i]:>7.3f}"
-            f"{results['ncc'][i]:>8.3f}{results['n_features'][i]:>9.0f}{accuracies[i]:>10.3f}"
+            f"{results['ncc'][i]:>8.3f}{results['robust'][i]:>8.3f}{results['n_features'][i]:>9.0f}{accuracies[i]:>10.3f}"
         )
     networks = np.array(["TF-IDF" not in name for name in results["model"]])
     print_agreement(results, accuracies, networks)

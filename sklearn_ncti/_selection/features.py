@@ -76,6 +76,7 @@ class Extracted:
                 extract_time=before.extract_time + after.extract_time,
                 decode_time=np.nansum([before.decode_time, after.decode_time]),
                 device_time=np.nansum([before.device_time, after.device_time]),
+                n_truncated=before.n_truncated + after.n_truncated,
             ),
         )
 

@@ -23,6 +23,7 @@ pytest.importorskip("transformers")
 from text_pool import by_hand, edit_json, make_texts, write_text_model  # noqa: E402
 
 from sklearn_ncti import (  # noqa: E402
+    HalvingModelSelector,
     ModelSelector,
     NCTIScorer,
     TextBackbone,
@@ -291,6 +292,19 @@ def test_resampling_and_report_columns(pool):
     results = selector.results_
     assert (results["score_low"] <= results["score_high"]).all()
     assert selector.ranking_.pareto("texts_per_second")
+
+
+def test_successive_halving_extracts_each_text_once(pool, tokenized):
+    texts, labels = make_texts(150)
+    models = candidates(pool)
+    halving = HalvingModelSelector(models, min_samples=50, scorer=SCORER, refit=False)
+    results = halving.fit(texts, labels).results_
+    assert sum(tokenized) == halving.n_resources_[-1] == len(texts)
+    whole = select(models).fit(texts, labels).results_
+    last = results["iteration"] == halving.n_iterations_
+    assert last.sum() > 1
+    for name in ("seli", "ncc", "vc", "n_truncated"):
+        np.testing.assert_allclose(results[name][last], whole[name][last], **OF_FLOAT32)
 
 
 SCRIPT = """

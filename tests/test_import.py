@@ -64,8 +64,7 @@ MAY_IMPORT = {
     "datasets": {"_utils", "backbones"},
 }
 MAY_IMPORT["_selection"] = {"backbones", "datasets", "_ranking"} | MAY_IMPORT["_ranking"]
-MAY_IMPORT["_report"] = {"_selection"} | MAY_IMPORT["_selection"]
-MAY_IMPORT["_cli"] = {"_report"} | MAY_IMPORT["_report"]
+MAY_IMPORT["_cli"] = {"_selection"} | MAY_IMPORT["_selection"]
 
 
 def imported_modules(tree, module):
@@ -122,8 +121,8 @@ def test_every_folder_has_its_place_in_the_order():
         ("_ranking.planted", "from sklearn_ncti._selection import selector", 1),
         ("backbones.planted", "if TYPE_CHECKING:\n    from .._scoring import scoring", 2),
         ("datasets.planted", "from .._selection.selector import ModelSelector", 1),
-        ("_selection.planted", "try:\n    from .._report import report\nexcept E:\n    f()", 2),
-        ("_report.__init__", "from .._cli import main", 1),
+        ("_selection.planted", "try:\n    from .._cli import parser\nexcept E:\n    f()", 2),
+        ("_ranking.report.planted", "from ..._selection import selector", 1),
         # The root imports everything.
         ("_utils.planted", "import sklearn_ncti", 1),
         ("_scoring.planted", "from sklearn_ncti import Ranking", 1),
@@ -141,7 +140,7 @@ def test_planted_upward_import_is_found(module, source, line):
     [
         ("_utils.planted", "from . import optional\nfrom .optional import import_optional"),
         ("_ncti.planted", "from .._linalg.arrays import to_host\nfrom .. import _version"),
-        ("_cli.planted", "from .._version import __version__\nfrom .._report import report"),
+        ("_cli.planted", "from .._version import __version__\nfrom .._selection import plan"),
         ("_cli.__init__", "from .commands import main\nfrom ..datasets import load_zoo"),
         ("_utils.planted", "import torch, sklearn_ncti_plugin\nfrom . import __name__"),
     ],

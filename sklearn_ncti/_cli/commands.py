@@ -1,4 +1,4 @@
-"""The commands ``sklearn-ncti rank``, ``score`` and ``demo``.
+"""The commands ``sklearn-ncti rank``, ``score``, ``models`` and ``demo``.
 
 The table goes to standard output and everything else to standard error. The exit status is
 0 for a ranking, 1 if no candidate could be scored or something could not be written, and
@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,12 +20,16 @@ import numpy as np
 
 from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
+from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
+from .._selection.candidates import without_dropped
+from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
 from .inputs import (
+    PRIORS,
     UsageError,
     check_rows,
     load_candidates,
@@ -32,10 +37,18 @@ from .inputs import (
     read_prior,
     weight_files,
 )
-from .options import DemoOptions, Options, Outputs, RankOptions, ScoreOptions, ScoringOptions
+from .options import (
+    DemoOptions,
+    ModelsOptions,
+    Options,
+    Outputs,
+    RankOptions,
+    ScoreOptions,
+    ScoringOptions,
+)
 from .outputs import (
     Outcome,
-    RankedImages,
+    Result,
     check_folder,
     check_no_new_images,
     check_not_inputs,
@@ -43,6 +56,7 @@ from .outputs import (
     write_outputs,
 )
 from .parser import parse_options
+from .planning import ask_before_download, list_models, plan_only
 
 # If this environment variable is set, failures are reported with their tracebacks.
 _TRACEBACK = "SKLEARN_NCTI_TRACEBACK"
@@ -115,10 +129,12 @@ def _let_threads_sleep() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _perform(options: Options, outputs: Outputs) -> Outcome:
+def _perform(options: Options, outputs: Outputs) -> Result:
     """Run the function of the command."""
     if isinstance(options, RankOptions):
-        return _rank(options, outputs)
+        return plan_only(options) if options.dry_run else _rank(options, outputs)
+    if isinstance(options, ModelsOptions):
+        return list_models(options)
     if isinstance(options, ScoreOptions):
         return _score(options)
     return _demo(options)
@@ -130,6 +146,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     paths, labels, names, baseline = _rank_inputs(options, outputs)
     normalization = scoring.normalization or "minmax"
     prior = read_prior(scoring.prior, names, normalization)
+    ask_before_download(options, names, paths)
     selector = ModelSelector(
         [_backbone(name, options) for name in names],
         scorer=_scorer(scoring),
@@ -152,8 +169,8 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         "n_skipped_images": n_skipped,
         "n_classes": len(selector.classes_),
     }
-    images = RankedImages(paths, labels, n_skipped, options.settings())
-    return Outcome(options.command, ranking, str(ranking), facts, scoring, images)
+    report = partial(selector._report, options.settings())
+    return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
 
 def _rank_inputs(
@@ -162,7 +179,9 @@ def _rank_inputs(
     """Return images, labels, model names and baseline, after checks of all that they need."""
     try:
         paths, labels = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
-        names = expand_model_names(options.models)
+        names = filtered_names(
+            expand_model_names(without_dropped(options.models)), options.filters
+        )
         check_rows(options.scoring, labels)
         baseline = read_baseline(options.scoring.baseline, names)
         check_not_inputs(outputs, [*paths, *weight_files(names)])
@@ -217,15 +236,15 @@ def _score(options: ScoreOptions) -> Outcome:
         prior=_prior_of_features(scoring.prior, features, normalization),
     )
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
-    return Outcome(options.command, ranking, str(ranking), facts, scoring)
+    return Outcome(options.command, ranking, _table(ranking), facts, scoring)
 
 
 def _prior_of_features(value: str | None, names: Iterable[str], normalization: str) -> Any:
     """Return the prior of features, whose names are those of files."""
-    if value == "imagenet":
+    if value in PRIORS:
         raise UsageError(
-            "--prior imagenet needs the names of timm models, which `score` does not know; give a "
-            "JSON file that maps the names of the candidates to numbers"
+            f"--prior {value} needs {PRIORS[value]}, which `score` does not know; give a JSON "
+            "file that maps the names of the candidates to numbers"
         )
     return read_prior(value, names, normalization)
 
@@ -246,8 +265,13 @@ def _demo(options: DemoOptions) -> Outcome:
         "agreement": agreement,
     }
     column = {name: f"{accuracies[name]:.1f} +- {deviations[name]:.1f}" for name in accuracies}
-    text = f"{as_text(ranking, {'fine-tuned %': column})}\n{_described(agreement)}"
+    text = f"{_table(ranking, {'fine-tuned %': column})}\n{_described(agreement)}"
     return Outcome(options.command, ranking, text, facts)
+
+
+def _table(ranking: Ranking, columns: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """Return the table of a command, with advice in the words of the command line."""
+    return as_text(ranking, columns, elsewhere="the files of --json and --csv")
 
 
 def _described(agreement: Mapping[str, float]) -> str:
@@ -286,15 +310,15 @@ def _demo_outputs(options: DemoOptions) -> Outputs:
 
 def _named_inputs(options: Options) -> list[Path]:
     """Return the input files that the options name."""
-    if isinstance(options, DemoOptions):
+    if isinstance(options, DemoOptions | ModelsOptions):
         return []
     files = options.files if isinstance(options, ScoreOptions) else []
     baseline, prior = options.scoring.baseline, options.scoring.prior
-    records = [] if prior in (None, "imagenet") else [Path(prior)]
+    records = [] if prior is None or prior in PRIORS else [Path(prior)]
     return [*files, *records, *([] if baseline is None else [baseline])]
 
 
-def _give_out(outcome: Outcome, outputs: Outputs) -> int:
+def _give_out(outcome: Result, outputs: Outputs) -> int:
     """Write the files, then print the table. A failure of the table leaves the files."""
     status = 0
     try:
@@ -309,7 +333,7 @@ def _give_out(outcome: Outcome, outputs: Outputs) -> int:
     return status
 
 
-def _print_table(outcome: Outcome) -> int:
+def _print_table(outcome: Result) -> int:
     """Print the table to standard output, or to standard error if that fails."""
     try:
         _write_line(sys.stdout, outcome.text)

@@ -15,6 +15,9 @@ from .options import ScoringOptions
 # Suffixes of the files that hold the weights of a model.
 _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
 
+#: Priors that are looked up for networks, and what they need.
+PRIORS = {"imagenet": "the names of timm models", "weights": "networks"}
+
 
 class UsageError(Exception):
     """The arguments or the files that they name are wrong."""
@@ -165,12 +168,12 @@ def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] |
 
 
 def read_prior(value: str | None, names: Iterable[str], normalization: str) -> Any:
-    """Return a prior from the option: "imagenet", or the records of a JSON file.
+    """Return a prior from the option: one of `PRIORS`, or the records of a JSON file.
 
     Parameters
     ----------
     value : str or None
-        The word "imagenet", or the path of a JSON file: an object that maps names of models to
+        One of `PRIORS`, or the path of a JSON file: an object that maps names of models to
         numbers, or a list of such objects.
 
     names : iterable of str
@@ -181,7 +184,7 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
 
     Returns
     -------
-    prior : "imagenet", dict, list of dict, or None
+    prior : str, dict, list of dict, or None
         What `ModelSelector` takes. None without the option.
 
     Raises
@@ -189,11 +192,12 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     UsageError
         If the file cannot be read or holds something else.
     """
-    if value is None or value == "imagenet":
+    if value is None or value in PRIORS:
         return value
     option = f"--prior {value}"
     try:
-        prior = json.loads(Path(value).read_text(encoding="utf-8"))
+        text = Path(value).read_text(encoding="utf-8")
+        prior = json.loads(text, object_pairs_hook=_unique_names)
     except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"{option} is not a readable JSON file: {exc}") from exc
     if not isinstance(prior, dict | list):
@@ -205,6 +209,14 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     except (TypeError, ValueError) as exc:
         raise UsageError(f"{option}: {exc}") from exc
     return prior
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict, or raise a ValueError if it has a name twice."""
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"it has {repeated} more than once")
+    return dict(pairs)
 
 
 def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:

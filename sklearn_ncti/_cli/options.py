@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..datasets._filters import Filters
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -56,6 +58,10 @@ class RankOptions:
     jobs: int
     cache: Path | None
     skip_bad_images: bool
+    dry_run: bool
+    ask_above: float
+    yes: bool
+    filters: Filters
     scoring: ScoringOptions
     outputs: Outputs
 
@@ -63,7 +69,9 @@ class RankOptions:
         """Return all options but the output files, sorted by name."""
         settings = asdict(self)
         del settings["outputs"]
-        settings |= settings.pop("scoring")
+        settings |= settings.pop("scoring") | settings.pop("filters")
+        # The command line names models by patterns in an argument of its own.
+        del settings["names"]
         return dict(sorted(settings.items()))
 
 
@@ -79,6 +87,18 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True)
+class ModelsOptions:
+    """Options of the command `models`."""
+
+    command: ClassVar[str] = "models"
+
+    sort: str
+    descending: bool
+    filters: Filters
+    outputs: Outputs
+
+
+@dataclass(frozen=True)
 class DemoOptions:
     """Options of the command `demo`."""
 
@@ -88,4 +108,4 @@ class DemoOptions:
     force: bool
 
 
-Options = RankOptions | ScoreOptions | DemoOptions
+Options = RankOptions | ScoreOptions | ModelsOptions | DemoOptions

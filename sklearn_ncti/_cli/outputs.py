@@ -5,21 +5,18 @@ import io
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 
 from .._ranking.display import RankingDisplay
 from .._ranking.ranking import Ranking
-from .._report.report import ranking_report
+from .._utils.files import real_path, temporary_file, write_file
 from .._utils.optional import import_optional
 from .._utils.terminal import encodable
 from .._version import __version__
@@ -31,16 +28,6 @@ _UNCERTAINTY_OPTIONS = ("resamples", "random_state", "cv")
 
 # Characters at which a spreadsheet starts to read a cell as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
-
-@dataclass(frozen=True)
-class RankedImages:
-    """The images of a ranking, and the options of the run, for the report."""
-
-    paths: Sequence[str]
-    labels: np.ndarray
-    n_skipped: int
-    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,8 +51,8 @@ class Outcome:
     scoring : ScoringOptions, default=None
         Options of the scores. None if the command has no such options.
 
-    images : RankedImages, default=None
-        The images that were ranked on. None if the command has no report.
+    report : callable, default=None
+        Function that returns the HTML report. None if the command has none.
     """
 
     command: str
@@ -73,7 +60,35 @@ class Outcome:
     text: str
     facts: Mapping[str, Any]
     scoring: ScoringOptions | None = None
-    images: RankedImages | None = None
+    report: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The result of a command that ranks nothing.
+
+    Attributes
+    ----------
+    command : str
+        Name of the command.
+
+    text : str
+        Text to print.
+
+    document : dict of str to object
+        Entries of the JSON file.
+
+    rows : list of dict
+        Rows of the CSV file.
+    """
+
+    command: str
+    text: str
+    document: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+Result = Outcome | Listing
 
 
 def check_outputs(outputs: Outputs) -> None:
@@ -91,17 +106,15 @@ def check_outputs(outputs: Outputs) -> None:
         are the same file, or if the suffix of the picture is not that of a format.
 
     ImportError
-        If a picture or a report is wanted and matplotlib is not installed.
+        If a picture is wanted and matplotlib is not installed.
     """
     if outputs.plot is not None:
         _check_picture(outputs.plot)
-    if outputs.html is not None:
-        import_optional("matplotlib", extra="plot")
     paths = outputs.paths()
     for path in paths.values():
         _check_output(path, force=outputs.force)
     for (a, path), (b, other) in combinations(paths.items(), 2):
-        if _are_one(_target(path), _target(other)):
+        if _are_one(real_path(path), real_path(other)):
             raise ValueError(f"--{a} {path} and --{b} {other} are the same file; name another")
 
 
@@ -116,7 +129,7 @@ def check_not_inputs(outputs: Outputs, inputs: Iterable[str | os.PathLike[str]])
 def check_no_new_images(outputs: Outputs, folder: str) -> None:
     """Raise a ValueError if an output would be an input image of the next run."""
     for option, path in outputs.paths().items():
-        if is_image(path.name) and _target(path).is_relative_to(_target(folder)):
+        if is_image(path.name) and real_path(path).is_relative_to(real_path(folder)):
             raise ValueError(
                 f"--{option} {path} would become an image in {folder}; name a file elsewhere"
             )
@@ -126,14 +139,14 @@ def check_folder(folder: Path) -> None:
     """Make a folder if it does not exist, and raise a ValueError if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _temporary(folder):
+        with temporary_file(folder):
             pass
     except (OSError, ValueError) as exc:
         raise ValueError(f"{folder} is not a writable folder: {exc}") from exc
 
 
 def write_outputs(
-    outputs: Outputs, outcome: Outcome
+    outputs: Outputs, outcome: Result
 ) -> Iterator[tuple[str, Path, Exception | None]]:
     """Write the files. One that cannot be written does not stop the others.
 
@@ -142,7 +155,7 @@ def write_outputs(
     outputs : Outputs
         Files to write.
 
-    outcome : Outcome
+    outcome : Outcome or Listing
         Result of the command.
 
     Yields
@@ -152,7 +165,7 @@ def write_outputs(
     """
     for option, path in outputs.paths().items():
         try:
-            _write(path, _MAKERS[option](outcome, path), force=outputs.force)
+            write_file(path, _MAKERS[option](outcome, path), overwrite=outputs.force)
         except Exception as exc:
             yield option, path, exc
         else:
@@ -186,19 +199,14 @@ def _check_output(path: Path, *, force: bool) -> None:
         raise ValueError(f"{path} is write-protected; name another file")
     if exists and not path.is_file():
         return
-    folder = _target(path).parent
+    folder = real_path(path).parent
     if not folder.is_dir():
         raise ValueError(f"the folder of {path} does not exist")
     try:
-        with _temporary(folder):
+        with temporary_file(folder):
             pass
     except OSError as exc:
         raise ValueError(f"the folder of {path} is not writable: {exc}") from exc
-
-
-def _target(path: str | os.PathLike[str]) -> Path:
-    """Return the path without links, so that writing replaces the file and not the link."""
-    return Path(os.path.realpath(path))
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -228,57 +236,29 @@ def _are_one(path: Path, other: Path) -> bool:
         return os.path.lexists(os.path.join(folder, other.name))
 
 
-@contextmanager
-def _temporary(folder: Path) -> Iterator[BinaryIO]:
-    """Open a new file in a folder. It is removed at the end unless it was renamed."""
-    path = folder / f".unfinished-{uuid4().hex}"
-    try:
-        with path.open("xb") as file:
-            yield file
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a whole file or nothing. An older file stays until the new one is complete."""
-    target = _target(path)
-    if target.exists() and not target.is_file():
-        # A device or a pipe must stay one, and has no content to lose.
-        target.write_bytes(data)
-        return
-    with _temporary(target.parent) as file:
-        file.write(data)
-        file.flush()
-        # After a crash, the name must not lead to a file whose data never reached the disk.
-        os.fsync(file.fileno())
-        file.close()
-        if force and target.exists():
-            shutil.copymode(target, file.name)
-        elif not force:
-            # This fails if the file was made by someone else since the check.
-            target.touch(exist_ok=False)
-        os.replace(file.name, target)
-
-
-def _json(outcome: Outcome, path: Path) -> bytes:
-    scoring, ranking = outcome.scoring, outcome.ranking
-    report = {
-        "sklearn_ncti": __version__,
-        "command": outcome.command,
-        **outcome.facts,
-        "normalization": ranking.normalization,
-        **({name: getattr(scoring, name) for name in _UNCERTAINTY_OPTIONS} if scoring else {}),
-        "best": _plain(ranking.best),
-        "results": _rows(ranking),
-    }
+def _json(outcome: Result, path: Path) -> bytes:
+    entries = outcome.document if isinstance(outcome, Listing) else _ranking_entries(outcome)
+    report = {"sklearn_ncti": __version__, "command": outcome.command, **entries}
     return (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _csv(outcome: Outcome, path: Path) -> bytes:
+def _ranking_entries(outcome: Outcome) -> dict[str, Any]:
+    scoring, ranking = outcome.scoring, outcome.ranking
+    return {
+        **outcome.facts,
+        "normalization": ranking.normalization,
+        **({name: getattr(scoring, name) for name in _UNCERTAINTY_OPTIONS} if scoring else {}),
+        "best": plain(ranking.best),
+        "results": _rows(ranking),
+    }
+
+
+def _csv(outcome: Result, path: Path) -> bytes:
+    rows = outcome.rows if isinstance(outcome, Listing) else _rows(outcome.ranking)
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, fieldnames=list(outcome.ranking.results))
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]))
     writer.writeheader()
-    for row in _rows(outcome.ranking):
+    for row in rows:
         writer.writerow({name: _no_formula(value) for name, value in row.items()})
     return file.getvalue().encode()
 
@@ -293,21 +273,13 @@ def _picture(outcome: Outcome, path: Path) -> bytes:
 
 
 def _html(outcome: Outcome, path: Path) -> bytes:
-    images = outcome.images
-    if images is None:
-        raise ValueError("a report needs images")
-    text = ranking_report(
-        outcome.ranking,
-        images.paths,
-        images.labels,
-        settings=images.settings,
-        n_skipped=images.n_skipped,
-    )
-    return encodable(text).encode()
+    if outcome.report is None:
+        raise ValueError("this command has no report")
+    return outcome.report().encode()
 
 
 # Functions that make the content of each file, by option.
-_MAKERS: dict[str, Callable[[Outcome, Path], bytes]] = {
+_MAKERS: dict[str, Callable[[Any, Path], bytes]] = {
     "json": _json,
     "csv": _csv,
     "plot": _picture,
@@ -319,10 +291,10 @@ def _rows(ranking: Ranking) -> list[dict[str, Any]]:
     """Return the results as plain values, best candidate first."""
     columns = ranking.results
     order = np.argsort(columns["rank"], kind="stable")
-    return [{name: _plain(column[i]) for name, column in columns.items()} for i in order]
+    return [{name: plain(column[i]) for name, column in columns.items()} for i in order]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return an item of an array as JSON can hold it: None in place of NaN and infinity."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, str):

@@ -12,7 +12,17 @@ from .._scoring.bootstrap import MAX_RESAMPLES
 from .._scoring.normalization import NORMALIZATIONS
 from .._utils.terminal import printable, say
 from .._version import __version__
-from .options import DemoOptions, Options, Outputs, RankOptions, ScoreOptions, ScoringOptions
+from ..datasets import load_catalogue
+from ..datasets._filters import Filters
+from .options import (
+    DemoOptions,
+    ModelsOptions,
+    Options,
+    Outputs,
+    RankOptions,
+    ScoreOptions,
+    ScoringOptions,
+)
 
 _Record = TypeVar("_Record")
 
@@ -35,7 +45,7 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
 
     Returns
     -------
-    options : RankOptions, ScoreOptions or DemoOptions
+    options : RankOptions, ScoreOptions, ModelsOptions or DemoOptions
         Options of the command.
 
     Raises
@@ -74,6 +84,14 @@ def make_parser() -> argparse.ArgumentParser:
             "and 'labels' of shape (n,).",
         )
     )
+    _fill_models(
+        commands.add_parser(
+            "models",
+            help="list pre-trained timm models by published facts",
+            description="List the pre-trained models of timm that meet all the conditions given. "
+            "The facts come with the package: nothing is downloaded.",
+        )
+    )
     _fill_demo(
         commands.add_parser(
             "demo",
@@ -96,6 +114,8 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         help="models to rank: names of timm models, wildcards in quotes ('convnext_t*'), "
         "local-dir:FOLDER or hf-hub:OWNER/NAME",
     )
+    _add_plan(parser)
+    _add_filters(parser)
     _add_extraction(parser)
     _add_scoring(parser)
     outputs = _add_outputs(parser)
@@ -103,7 +123,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "--html",
         type=Path,
         metavar="FILE",
-        help="write a report with pictures as a single HTML file",
+        help="write an interactive report as a single HTML file",
     )
     parser.set_defaults(to_options=_rank_options)
 
@@ -123,6 +143,30 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(to_options=_score_options)
 
 
+def _fill_models(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command `models`."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="PATTERN",
+        help="names and wildcards in quotes ('convnext_t*'); a model that matches one of them is "
+        "listed (default: all models)",
+    )
+    _add_filters(parser)
+    columns = list(load_catalogue())
+    parser.add_argument(
+        "--sort",
+        choices=columns,
+        default="name",
+        metavar="COLUMN",
+        help="column that sets the order, smallest first, unknown values last: one of "
+        f"{', '.join(columns)} (default: %(default)s)",
+    )
+    parser.add_argument("--descending", action="store_true", help="sort largest first")
+    _add_tables(parser.add_argument_group("output files"))
+    parser.set_defaults(to_options=_models_options)
+
+
 def _fill_demo(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `demo`."""
     parser.add_argument(
@@ -134,6 +178,64 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.set_defaults(to_options=_demo_options)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is said and asked before the work."""
+    group = parser.add_argument_group("plan")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what the run would download and how long it would take, and do nothing else; "
+        "--json and --csv write the plan",
+    )
+    group.add_argument(
+        "--ask-above",
+        type=_not_negative,
+        default=5.0,
+        metavar="GB",
+        help="ask before a download of more than this many gigabytes; without a terminal the run "
+        "stops with the plan and status 2 (default: %(default)g)",
+    )
+    group.add_argument("--yes", action="store_true", help="download without asking")
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the fields of `Filters` but the names, for every command that chooses models."""
+    group = parser.add_argument_group(
+        "filters", "Models must meet all of these. A value that is unknown meets no bound."
+    )
+    group.add_argument(
+        "--license",
+        nargs="+",
+        metavar="NAME",
+        help="licenses of the weights: permissive (any use, with attribution), unknown, or names "
+        "such as apache-2.0",
+    )
+    group.add_argument(
+        "--pretrained-on",
+        nargs="+",
+        metavar="DATA",
+        help="data sets of the first training, such as in1k, in22k or laion2b; or unknown",
+    )
+    group.add_argument(
+        "--self-supervised",
+        action=argparse.BooleanOptionalAction,
+        help="only models whose last training was self-supervised, or only the others",
+    )
+    for option, unit, text in (
+        ("--min-parameters", "MILLIONS", "least number of parameters in millions"),
+        ("--max-parameters", "MILLIONS", "largest number of parameters in millions"),
+        ("--min-gmacs", "N", "least billions of operations for one image"),
+        ("--max-gmacs", "N", "most billions of operations for one image"),
+        ("--min-input-size", "PIXELS", "least height and width of the input"),
+        ("--max-input-size", "PIXELS", "largest height and width of the input"),
+        ("--min-top1", "PERCENT", "least ImageNet top-1 accuracy"),
+        ("--max-top1", "PERCENT", "largest ImageNet top-1 accuracy"),
+        ("--min-cpu-throughput", "N", "least images per second on the CPU of the catalogue"),
+        ("--min-gpu-throughput", "N", "least images per second on the GPU of the catalogue"),
+    ):
+        group.add_argument(option, type=_not_negative, metavar=unit, help=text)
 
 
 def _add_extraction(parser: argparse.ArgumentParser) -> None:
@@ -226,10 +328,10 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--prior",
-        metavar="imagenet|FILE.json",
+        metavar="imagenet|weights|FILE.json",
         help="what is known of the models without these images, as one more component of the "
-        "score: published ImageNet accuracies of timm models, or a JSON object that maps model "
-        "names to numbers, or a list of such objects",
+        "score: published ImageNet accuracies of timm models, the spectra of their weight "
+        "matrices, or a JSON object that maps model names to numbers, or a list of such objects",
     )
 
 
@@ -275,22 +377,28 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
 def _add_outputs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add the fields of `Outputs` that the commands `rank` and `score` share."""
     group = parser.add_argument_group("output files")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
-    group.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
+    _add_tables(group)
     group.add_argument(
         "--plot",
         type=Path,
         metavar="FILE",
         help="draw the ranking; the suffix sets the format (.png, .svg, .pdf, ...)",
     )
-    group.add_argument("--force", action="store_true", help="overwrite existing files")
     return group
+
+
+def _add_tables(group: argparse._ArgumentGroup) -> None:
+    """Add the files that every command with a table writes."""
+    group.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    group.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
+    group.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def _rank_options(values: Mapping[str, Any]) -> RankOptions:
     return _record(
         RankOptions,
         values,
+        filters=_filters(values),
         scoring=_record(ScoringOptions, values),
         outputs=_record(Outputs, values),
     )
@@ -303,6 +411,21 @@ def _score_options(values: Mapping[str, Any]) -> ScoreOptions:
         scoring=_record(ScoringOptions, values),
         outputs=_record(Outputs, values),
     )
+
+
+def _models_options(values: Mapping[str, Any]) -> ModelsOptions:
+    return _record(
+        ModelsOptions, values, filters=_filters(values), outputs=_record(Outputs, values)
+    )
+
+
+def _filters(values: Mapping[str, Any]) -> Filters:
+    """Return the filters, with parameters counted in ones and without an empty list of names."""
+    counted = {
+        name: None if values[name] is None else 1e6 * values[name]
+        for name in ("min_parameters", "max_parameters")
+    }
+    return _record(Filters, {**values, **counted, "names": values.get("names") or None})
 
 
 def _demo_options(values: Mapping[str, Any]) -> DemoOptions:
@@ -325,6 +448,14 @@ def _at_least(least: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def _not_negative(text: str) -> float:
+    """Return text as a finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value < np.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
 
 
 def _within(least: int, most: int) -> Callable[[str], int]:

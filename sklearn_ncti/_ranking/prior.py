@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from .._scoring.normalization import PRIOR, finite_values, normalize
+from .._scoring.normalization import LEAST_KNOWN, PRIOR, finite_values, normalize, summed
+
+# Priors that only ModelSelector can look up, and what they need.
+_OF_MODELS = {"imagenet": "names of timm models", "weights": "the weights of networks"}
 
 
 def check_prior(
@@ -43,14 +46,15 @@ def check_prior(
     """
     if prior is None:
         return None
-    if normalization == "absolute":
-        raise ValueError(
-            "prior cannot be added under normalization='absolute': a prior has no scale of its "
-            "own, only one over the candidates. Use another normalization, or no prior."
-        )
+    refuse_absolute(normalization)
     names = list(names)
     if isinstance(prior, Mapping):
         return numbers_of(prior, names, "prior")
+    if isinstance(prior, str) and prior in _OF_MODELS:
+        raise TypeError(
+            f"prior={prior!r} needs {_OF_MODELS[prior]}, which are not known of feature matrices. "
+            "Use ModelSelector, or a dict of name to number."
+        )
     if isinstance(prior, str) or not isinstance(prior, Sequence):
         raise TypeError(
             f"prior must be a dict of name to number, or a list of such dicts, got {prior!r:.60}."
@@ -59,6 +63,63 @@ def check_prior(
         raise ValueError("prior is an empty list: give at least 1 record, or None.")
     records = [finite_values(record, f"prior[{i}]") for i, record in enumerate(prior)]
     return _averaged(records, names)
+
+
+def refuse_absolute(normalization: str) -> None:
+    """Raise a ValueError if the normalisation does not compare candidates."""
+    if normalization == "absolute":
+        raise ValueError(
+            "prior cannot be added under normalization='absolute': a prior has no scale of its "
+            "own, only one over the candidates. Use another normalization, or no prior."
+        )
+
+
+def published_notes(
+    published: Mapping[str, float],
+    names: Sequence[str],
+    components: Mapping[str, np.ndarray],
+    normalization: str,
+    weights: Mapping[str, float],
+) -> list[str]:
+    """Say which candidate would be first with published accuracies as a prior.
+
+    Parameters
+    ----------
+    published : dict of str to float
+        Published ImageNet accuracies by the names of candidates.
+
+    names : sequence of str
+        Names of the candidates.
+
+    components : dict of str to ndarray of shape (n_candidates,)
+        Components of the ranking; NaN for candidates that failed.
+
+    normalization : {"minmax", "zscore", "rank"}
+        Normalisation of the ranking.
+
+    weights : dict of str to float
+        Weights of the components; that of the prior is 1.
+
+    Returns
+    -------
+    notes : list of str
+        One note; none where the accuracies of fewer than three candidates are known.
+    """
+    scored = np.isfinite(sum(components.values()))
+    accuracies = np.array([published.get(name, np.nan) for name in names])
+    known = np.where(scored, accuracies, np.nan)
+    n_known = int(np.isfinite(known).sum())
+    if n_known < LEAST_KNOWN:
+        return []
+    plain, _, _ = summed(components, normalization, weights)
+    total, _, _ = summed({**components, PRIOR: known}, normalization, {**weights, PRIOR: 1.0})
+    # As a ranking does, the first of equal ones.
+    first, before = int(np.nanargmax(total)), int(np.nanargmax(plain))
+    return [
+        f"with published ImageNet accuracy as prior (known for {n_known} of {len(names)} "
+        f"candidates), {names[first]} would be first{' as well' if first == before else ''}; see "
+        'prior="imagenet"'
+    ]
 
 
 def _averaged(records: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:

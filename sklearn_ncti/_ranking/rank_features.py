@@ -24,7 +24,7 @@ from .._scoring.scoring import score_all
 from .._utils.components import Components
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import check_labels
-from .prior import check_prior, numbers_of
+from .prior import check_prior, numbers_of, published_notes
 from .ranking import Ranking
 from .results import ranks
 
@@ -128,9 +128,9 @@ def rank_features(
     >>> X, y = load_digits(return_X_y=True)
     >>> ranking = rank_features({"all pixels": X, "upper half": X[:, :32]}, y)
     >>> print(ranking)
-    rank  model        score   seli    ncc      vc  raw seli  raw ncc  raw vc
-       1  all pixels   2.000  1.000  1.000   0.000   727.098    0.961  -5.107
-       2  upper half  -1.000  0.000  0.000  -1.000   564.327    0.810  -5.320
+    rank  model       score  seli   ncc     vc  raw seli  raw ncc  raw vc
+       1  all pixels   2.00  1.00  1.00   0.00     727.1     0.96   -5.11
+       2  upper half  -1.00  0.00  0.00  -1.00     564.3     0.81   -5.32
     score = seli + ncc + vc (minmax over the candidates; larger is better)
     """
     if not isinstance(features, Mapping):
@@ -185,6 +185,7 @@ def rank_results(
     error_score: float = np.nan,
     baseline: Mapping[str, float] | None = None,
     prior: Mapping[str, float] | None = None,
+    published: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
 ) -> Ranking:
     """Normalise and add the components of all candidates that have them.
@@ -208,6 +209,10 @@ def rank_results(
 
     prior : dict of str to float, default=None
         What `check_prior` returned.
+
+    published : dict of str to float, default=None
+        Published ImageNet accuracies. They are no part of the scores; a note says which
+        candidate would be first with them.
 
     notes : sequence of str, default=()
         Notes of the ranking, before those of its candidates.
@@ -257,9 +262,12 @@ def rank_results(
     _report_missing(columns, additional)
     if baseline is not None:
         additional.append("baseline")
-        known = np.array([baseline.get(candidate.name, np.nan) for candidate in candidates])
-        columns |= {"baseline": known, "baseline_rank": ranks(known)}
+        columns |= _baseline_columns(candidates, baseline)
     columns["error"] = _texts(candidate.error for candidate in candidates)
+    notes = [*notes, *(note for candidate in scored for note in candidate.notes)]
+    if published:
+        names = [candidate.name for candidate in candidates]
+        notes += published_notes(published, names, sources, normalization, weights)
     return Ranking(
         columns,
         normalization=normalization,
@@ -267,7 +275,7 @@ def rank_results(
         resamples=resamples,
         scorers=additional,
         # Candidates of one width have the same note.
-        notes=list(dict.fromkeys([*notes, *(note for c in scored for note in c.notes)])),
+        notes=list(dict.fromkeys(notes)),
     )
 
 
@@ -337,6 +345,14 @@ def _additional_columns(
             (values,) = parts.values()
     errors = _texts(item.error if isinstance(item, Failure) else "" for item in found)
     return {name: values, f"{name}_rank": ranks(values), f"{name}_error": errors}
+
+
+def _baseline_columns(
+    candidates: Sequence[CandidateResult], baseline: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Columns of the numbers that are compared with the scores."""
+    known = np.array([baseline.get(candidate.name, np.nan) for candidate in candidates])
+    return {"baseline": known, "baseline_rank": ranks(known)}
 
 
 def _report_constant(constant: list[str], n_scored: int) -> None:

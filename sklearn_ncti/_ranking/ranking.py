@@ -1,5 +1,6 @@
 """`Ranking`: the public face of the results of a ranking."""
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,6 +10,7 @@ from .._scoring.normalization import finite_values
 from .._utils.optional import import_optional
 from . import robustness
 from .display import RankingDisplay
+from .report.page import ranking_report, write_report
 from .results import RankingResults
 from .table import as_html, as_text
 
@@ -72,9 +74,9 @@ class Ranking(RankingResults):
     'large'
     >>> print(ranking)
     rank  model   score
-       1  large   1.700
-       2  medium  0.900
-       3  small   0.100
+       1  large    1.70
+       2  medium   0.90
+       3  small    0.10
     """
 
     @classmethod
@@ -325,6 +327,41 @@ class Ranking(RankingResults):
             cost = "images_per_second"
         display = RankingDisplay.from_ranking(self, cost=cost, accuracies=accuracies)
         return display.plot(ax=ax, kind=kind, **kwargs)
+
+    def report(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a report as one HTML file, which loads nothing from the network.
+
+        It begins with the candidates to fine-tune and how sure that is. The table can be
+        sorted and filtered, its columns can be chosen, and confidence intervals are drawn in
+        its cells. :meth:`ModelSelector.report <sklearn_ncti.ModelSelector.report>` adds the
+        data set with example images.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        overwrite : bool, default=False
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from sklearn_ncti import Ranking
+        >>> ranking = Ranking.from_scores({"small": 0.1, "large": 1.7, "medium": 0.9})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "report.html")
+        ...     ranking.report(file)
+        ...     "Fine-tune first: large" in file.read_text(encoding="utf-8")
+        True
+        """
+        write_report(path, lambda: ranking_report(self), overwrite=overwrite)
 
     def __str__(self) -> str:
         return as_text(self)

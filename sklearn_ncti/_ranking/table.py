@@ -1,6 +1,8 @@
 """A ranking as aligned text and as HTML."""
 
 import html
+import shutil
+import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +11,29 @@ import numpy as np
 
 from .._ncti.discriminant import SHRINKAGE_FLOOR
 from .._scoring.bootstrap import LEVEL
+from .._scoring.columns import (
+    COLUMNS,
+    component_columns,
+    number_text,
+    scorer_columns,
+    value_format,
+)
 from .._scoring.normalization import PRIOR
-from .._utils.terminal import printable
+from .._utils.terminal import is_terminal, printable
 from .results import RankingResults
 from .robustness import leave_one_out, scorer_agreement
 
-# Columns of text that a table with more than the plain columns should fit into.
+# Width of text that no terminal limits, and of paragraphs on a wide one.
 _WIDTH = 100
+
+# Header of the confidence intervals of the score.
+_INTERVAL = f"{LEVEL:.0%}"
+
+# Columns that a table always has.
+_KEPT = ("rank", "model", "score")
+
+# Characters that a shortened name keeps at least.
+_MIN_NAME = 8
 
 # Candidates that a note names before it only counts the others.
 _NAMED = 3
@@ -25,9 +43,12 @@ _MARK = None
 
 
 def as_text(
-    ranking: RankingResults, extra_columns: Mapping[str, Mapping[str, str]] | None = None
+    ranking: RankingResults,
+    extra_columns: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    elsewhere: str = "`results` and `to_frame()`",
 ) -> str:
-    """Return a ranking as aligned text.
+    """Return a ranking as aligned text that is no wider than the terminal.
 
     Parameters
     ----------
@@ -37,17 +58,132 @@ def as_text(
     extra_columns : dict of str to dict of str to str, default=None
         Further columns, ``{header: {name: text}}``.
 
+    elsewhere : str
+        Where the columns are that do not fit, for the line that names them.
+
     Returns
     -------
     text : str
         The table, best candidate first, and below it what there is to say about it.
     """
-    header, rows = _table(ranking, extra_columns or {})
+    columns = _columns(ranking, extra_columns or {})
+    parts, others = _removable(ranking, columns)
+    if is_terminal(sys.stdout):
+        width = shutil.get_terminal_size().columns
+        shown = _fitting_names(_fitting(columns, [*parts, *others], width), width)
+    else:
+        # A file or a pipe does not wrap lines, so what was asked for stays.
+        width = _WIDTH
+        shown = _fitting(columns, parts, width)
+    left_out = [name for name in columns if name not in shown]
+    found = notes(ranking)
+    if left_out:
+        text = f"left out to fit {width} characters: {', '.join(left_out)}; {elsewhere} have them"
+        found.insert(0, Note(printable(text)))
+    lines = _aligned(list(shown), _rows(ranking, shown))
+    return "\n".join([*lines, *(line for note in found for line in _wrapped(note, width))])
+
+
+def as_html(ranking: RankingResults) -> str:
+    """Return a ranking as an HTML table, and below it what there is to say about it."""
+    columns = _columns(ranking, {})
+
+    def line(cells, tag):
+        if cells is _MARK:
+            return f'<tr><td colspan="{len(columns)}"><hr></td></tr>'
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in _rows(ranking, columns))
+    foot = "".join(f"<p>{html.escape(note.text)}</p>" for note in notes(ranking))
+    return f"<table><thead>{line(columns, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
+
+
+def _columns(ranking, extra_columns) -> dict[str, list[str]]:
+    """Texts of all columns by header, candidates in the order given."""
+    results, components = ranking.results, list(ranking.weights)
+    columns = {
+        "rank": [str(rank) for rank in results["rank"]],
+        "model": [printable(name) for name in results["model"]],
+        "score": _numbers(results, COLUMNS["score"]),
+    }
+    if ranking.resamples is not None:
+        columns[_INTERVAL] = _intervals(results)
+    pairs = {name: component_columns(name) for name in components}
+    columns |= {name: _numbers(results, normalized) for name, (_, normalized) in pairs.items()}
+    if PRIOR in columns:
+        columns[PRIOR] = [
+            f"{text}*" if imputed else text
+            for text, imputed in zip(columns[PRIOR], results["prior_imputed"], strict=True)
+        ]
+    columns |= {raw.header: _numbers(results, raw) for raw, _ in pairs.values()}
+    columns |= {name: _with_ranks(results, name) for name in ranking.scorers}
+    for name, texts in extra_columns.items():
+        columns[name] = [texts.get(model, "-") for model in results["model"]]
+    return {printable(name): column for name, column in columns.items()}
+
+
+def _removable(ranking, columns) -> tuple[list[list[str]], list[list[str]]]:
+    """Headers of the columns that make room for others, least important first.
+
+    The parts of the score come before what was asked for.
+    """
+    pairs = [component_columns(name) for name in ranking.weights]
+    groups = [[raw.header for raw, _ in pairs], [normalized.header for _, normalized in pairs]]
+    parts = [[printable(header) for header in group] for group in groups]
+    others = [name for name in columns if name not in {*_KEPT, _INTERVAL, *parts[0], *parts[1]}]
+    return parts, [[name] for name in [*reversed(others), _INTERVAL]]
+
+
+def _fitting(columns, removable, width) -> dict[str, list[str]]:
+    """Columns that fit a width."""
+    shown = dict(columns)
+    for group in removable:
+        if _width_of(shown) <= width:
+            break
+        for name in group:
+            shown.pop(name, None)
+    return shown
+
+
+def _fitting_names(columns, width) -> dict[str, list[str]]:
+    """The same columns, with shortened names if the width is too small for whole ones."""
+    excess = max(_width_of(columns) - width, 0)
+    length = max(max(map(len, columns["model"])) - excess, _MIN_NAME)
+    return columns | {"model": [_shortened(name, length) for name in columns["model"]]}
+
+
+def _width_of(columns) -> int:
+    widths = [max(map(len, [name, *texts])) for name, texts in columns.items()]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _shortened(name, length) -> str:
+    """Return a name without its middle: both ends tell variants of one network apart."""
+    if len(name) <= length:
+        return name
+    head = (length - 3) // 2
+    return f"{name[:head]}...{name[head + 3 - length :]}"
+
+
+def _rows(ranking, columns) -> list[list[str] | None]:
+    """Rows of a table, best first, with marks between groups."""
+    rows: list[list[str] | None] = []
+    above = None
+    for i in ranking.order:
+        group = ranking.results["group"][i] if ranking.resamples is not None else None
+        if above is not None and group != above:
+            rows.append(_MARK)
+        above = group
+        rows.append([column[i] for column in columns.values()])
+    return rows
+
+
+def _aligned(header, rows) -> list[str]:
+    """Return the lines of a table of text."""
     cells = [row for row in [header, *rows] if row is not _MARK]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    whole = sum(widths) + 2 * (len(widths) - 1)
-    lines = [
-        "-" * whole
+    return [
+        "-" * (sum(widths) + 2 * (len(widths) - 1))
         if row is _MARK
         # Only the names are words; everything else is a number and aligned as such.
         else "  ".join(
@@ -56,75 +192,34 @@ def as_text(
         ).rstrip()
         for row in [header, *rows]
     ]
-    return "\n".join([*lines, *(line for note in notes(ranking) for line in _wrapped(note))])
 
 
-def as_html(ranking: RankingResults) -> str:
-    """Return a ranking as an HTML table, and below it what there is to say about it."""
-    header, rows = _table(ranking, {})
-
-    def line(cells, tag):
-        if cells is _MARK:
-            return f'<tr><td colspan="{len(header)}"><hr></td></tr>'
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    foot = "".join(f"<p>{html.escape(note.text)}</p>" for note in notes(ranking))
-    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
+def _numbers(results, column) -> list[str]:
+    """Values of a column as text."""
+    style = value_format(column.format, results[column.name])
+    return [number_text(value, style) for value in results[column.name]]
 
 
-def _table(ranking, extra_columns):
-    """Header and rows, best first, with marks between groups."""
-    results, components = ranking.results, list(ranking.weights)
-    models = results["model"]
-    columns = {
-        "rank": [str(rank) for rank in results["rank"]],
-        "model": [printable(name) for name in models],
-        "score": _numbers(results["score"]),
-    }
-    if ranking.resamples is not None:
-        ends = zip(*(_numbers(results[f"score_{end}"]) for end in ("low", "high")), strict=True)
-        columns[f"{LEVEL:.0%}"] = [
-            "held" if held else f"[{low}, {high}]" if low != "-" else "-"
-            for (low, high), held in zip(ends, results["held"], strict=True)
-        ]
-    normalized = {name: _numbers(results[f"normalized_{name}"]) for name in components}
-    if PRIOR in normalized:
-        normalized[PRIOR] = [
-            f"{text}*" if imputed else text
-            for text, imputed in zip(normalized[PRIOR], results["prior_imputed"], strict=True)
-        ]
-    raw = {f"raw {name}": _numbers(results[name]) for name in components}
-    further = {name: _with_ranks(results, name) for name in ranking.scorers}
-    further |= {name: [texts.get(m, "-") for m in models] for name, texts in extra_columns.items()}
-    # What was asked for stays; the parts of the score, which `results` has, make room.
-    for parts in (normalized | raw, normalized, {}):
-        shown = columns | parts | further
-        width = sum(2 + max(map(len, [name, *column])) for name, column in shown.items()) - 2
-        if width <= _WIDTH or not (ranking.scorers or ranking.resamples is not None):
-            break
-
-    rows, above = [], None
-    for i in ranking.order:
-        group = results["group"][i] if ranking.resamples is not None else None
-        if above is not None and group != above:
-            rows.append(_MARK)
-        above = group
-        rows.append([column[i] for column in shown.values()])
-    return [printable(name) for name in shown], rows
-
-
-def _numbers(values) -> list[str]:
-    return ["-" if np.isnan(x) else f"{x:.3f}" for x in values]
+def _intervals(results) -> list[str]:
+    """Confidence intervals of the score, with as many decimals as the score has."""
+    style = value_format(COLUMNS["score"].format, results["score"])
+    ends = zip(results["score_low"], results["score_high"], results["held"], strict=True)
+    return [
+        "held"
+        if held
+        else f"[{number_text(low, style)}, {number_text(high, style)}]"
+        if np.isfinite(low)
+        else "-"
+        for low, high, held in ends
+    ]
 
 
 def _with_ranks(results, name) -> list[str]:
     """Values of a further scorer, with the ranks that it gives."""
-    texts = _numbers(results[name])
-    ranks = results[f"{name}_rank"]
+    value, rank, _ = scorer_columns(name)
     return [
-        text if text == "-" else f"{text} ({rank})"
-        for text, rank in zip(texts, ranks, strict=True)
+        text if text == "-" else f"{text} ({place})"
+        for text, place in zip(_numbers(results, value), results[rank.name], strict=True)
     ]
 
 
@@ -172,10 +267,11 @@ def notes(ranking: RankingResults) -> list[Note]:
     ]
 
 
-def _wrapped(note: Note) -> list[str]:
+def _wrapped(note: Note, width: int) -> list[str]:
     if note.is_whole:
         return [note.text]
-    return textwrap.wrap(note.text, _WIDTH, subsequent_indent="  ", break_long_words=False)
+    width = min(width, _WIDTH)
+    return textwrap.wrap(note.text, width, subsequent_indent="  ", break_long_words=False)
 
 
 def _formula(ranking) -> str:
@@ -234,6 +330,8 @@ def _prior_notes(ranking) -> list[str]:
     imputed = ranking.results.get("prior_imputed", np.array([], dtype=bool))
     if not imputed.any():
         return []
+    if not np.isfinite(ranking.results["prior"]).any():
+        return ["*: no prior is known of any candidate that was scored; it adds 0 to each"]
     names = _listed(list(ranking.results["model"][imputed]), ", ")
     return [f"*: no prior is known of {names}; the other components suggest this one"]
 

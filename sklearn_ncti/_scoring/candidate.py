@@ -74,6 +74,10 @@ class ExtractionFacts:
     license : str
         License of the weights, empty if it is not known.
 
+    weighted_alpha : float
+        Weighted alpha of the network's weights, smaller is better; NaN if it was not asked for
+        or no weight matrix is large enough.
+
     unreadable : dict of int to str
         Positions of images that cannot be read, and why.
     """
@@ -87,6 +91,7 @@ class ExtractionFacts:
     device_time: float = NAN
     n_parameters: float = NAN
     license: str = ""
+    weighted_alpha: float = NAN
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 

@@ -1,7 +1,20 @@
 """Registry of the columns of results: names, headers, formats and meaning, in one place."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .normalization import EQUAL_SHARE
+
+#: Format of scores, components and other measures. Resamples of a few hundred rows move them by
+#: more than the second decimal. `value_format` gives more decimals where the values need them.
+MEASURE = ".2f"
+
+# Decimals of a measure at most.
+_MAX_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -52,20 +65,20 @@ COLUMNS = {
         Column(
             "score",
             "score",
-            ".3f",
+            MEASURE,
             "sum of the normalised components; larger is better",
             True,
         ),
         Column(
             "score_low",
             "from",
-            ".3f",
+            MEASURE,
             "lower end of the bootstrap confidence interval of the score",
         ),
         Column(
             "score_high",
             "to",
-            ".3f",
+            MEASURE,
             "upper end of the bootstrap confidence interval of the score",
         ),
         Column("rank_low", "rank from", ".0f", "lower end of the confidence interval of the rank"),
@@ -138,15 +151,15 @@ COLUMNS = {
             is_cost=True,
         ),
         Column("license", "license", "", "license of the weights, as stated by timm"),
-        Column("prior", "raw prior", ".3f", "prior before normalisation", True),
-        Column("normalized_prior", "prior", ".3f", "prior, normalised", True),
+        Column("prior", "raw prior", MEASURE, "prior before normalisation", True),
+        Column("normalized_prior", "prior", MEASURE, "prior, normalised", True),
         Column(
             "prior_imputed",
             "prior imputed",
             "",
             "whether the normalised prior is the one that the other components suggest",
         ),
-        Column("baseline", "baseline", ".3f", "number that was given for comparison", True),
+        Column("baseline", "baseline", MEASURE, "number that was given for comparison", True),
         Column("baseline_rank", "rank by baseline", "d", "rank by that number", False),
         Column("error", "error", "", "why the candidate has no score; empty if it has one"),
     )
@@ -156,28 +169,28 @@ COLUMNS = {
 _MEANINGS = {
     "seli": (".1f", "separation of the classes", "seli before normalisation"),
     "ncc": (
-        ".3f",
+        MEASURE,
         "mean probability of the true class under the nearest class center",
         "ncc before normalisation, in [0, 1]",
     ),
-    "vc": (".3f", "collapse of each class towards one point", "vc before normalisation"),
+    "vc": (MEASURE, "collapse of each class towards one point", "vc before normalisation"),
 }
 
 
 def component_columns(name: str) -> tuple[Column, Column]:
     """Return the columns of a component: as it is, and normalised."""
-    own = (".3f", f"component {name}", f"{name} before normalisation")
+    own = (MEASURE, f"component {name}", f"{name} before normalisation")
     style, meaning, raw_meaning = _MEANINGS.get(name, own)
     return (
         Column(name, f"raw {name}", style, raw_meaning, True),
-        Column(f"normalized_{name}", name, ".3f", f"{meaning}, normalised", True),
+        Column(f"normalized_{name}", name, MEASURE, f"{meaning}, normalised", True),
     )
 
 
 def scorer_columns(name: str) -> tuple[Column, Column, Column]:
     """Return the columns of an additional scorer: its value, rank and error."""
     return (
-        Column(name, name, ".3f", "score of another scorer", True),
+        Column(name, name, MEASURE, "score of another scorer", True),
         Column(f"{name}_rank", f"rank by {name}", "d", f"rank by {name}", False),
         Column(f"{name}_error", f"{name} error", "", f"why {name} has no value"),
     )
@@ -215,3 +228,37 @@ def _take(taken: set[str], name: str, columns: tuple[Column, ...], remedy: str) 
             f"results; choose {remedy}."
         )
     taken |= names
+
+
+def value_format(style: str, values: ArrayLike) -> str:
+    """Return the format of a column, with the decimals that its values need.
+
+    Parameters
+    ----------
+    style : str
+        Format of the column.
+
+    values : array-like of shape (n_values,)
+        Its values.
+
+    Returns
+    -------
+    style : str
+        For `MEASURE`, so many decimals that the range of the values has two digits; at least
+        2 and at most 6. Other formats are returned as they are.
+    """
+    if style != MEASURE:
+        return style
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    spread = np.ptp(finite) if len(finite) else 0.0
+    if not spread > EQUAL_SHARE * np.abs(finite).max(initial=0.0):
+        return MEASURE
+    return f".{min(max(2, 1 - math.floor(math.log10(spread))), _MAX_DECIMALS)}f"
+
+
+def number_text(value: float, style: str) -> str:
+    """Return a number as text: "-" for a missing one, and no sign before a rounded zero."""
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:{style}}" if style.endswith("d") else f"{value:z{style}}"

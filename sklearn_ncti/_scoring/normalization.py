@@ -20,8 +20,8 @@ EQUAL_SHARE = 1e-6
 #: The component of what is known without the target data. Candidates may be without it.
 PRIOR = "prior"
 
-# Known values from which on missing ones are imputed by a line, and not by their mean.
-_LEAST_KNOWN = 3
+#: Known values from which on missing ones are imputed by a line, and not by their mean.
+LEAST_KNOWN = 3
 
 #: Largest weight for which sums of weighted components are certainly finite.
 LARGEST_WEIGHT = 1e100
@@ -109,7 +109,7 @@ def normalize(values: np.ndarray, normalization: str, name: str) -> tuple[np.nda
     ok = np.isfinite(values)
     out = np.full(len(values), np.nan)
     valid = merge_equal(values[ok])
-    if np.ptp(valid) == 0:
+    if len(valid) == 0 or np.ptp(valid) == 0:
         out[ok] = 0.0
         return out, False
     if normalization == "zscore":
@@ -179,7 +179,7 @@ def impute(prior: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     The missing values are those of the least-squares line of the prior on the sum of the other
     components, clipped to the range of the known values. With fewer than three known values,
-    or a sum that does not vary, they are the mean of the known values.
+    or a sum that does not vary, they are the mean of the known values; with none, 0.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ def impute(prior: np.ndarray, others: np.ndarray) -> np.ndarray:
     if not missing.any():
         return filled
     x, y = others[known], prior[known]
-    filled[missing] = y.mean()
-    if len(x) >= _LEAST_KNOWN and np.ptp(merge_equal(x)) > 0:
+    filled[missing] = y.mean() if len(y) else 0.0
+    if len(x) >= LEAST_KNOWN and np.ptp(merge_equal(x)) > 0:
         offsets = x - x.mean()
         slope = offsets @ y / (offsets @ offsets)
         line = y.mean() + slope * (others[missing] - x.mean())

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
 from numbers import Integral
@@ -10,6 +11,8 @@ from typing import Any
 from sklearn.base import clone
 
 from .._scoring.scorers import is_pair
+from .._utils.optional import import_optional
+from .._utils.stacklevel import find_stack_level
 from ..backbones import (
     TextBackbone,
     TimmBackbone,
@@ -20,6 +23,7 @@ from ..backbones import (
 from ..backbones._names import is_wildcard
 from ..backbones._sentence import SentenceEncoder, is_sentence_transformer
 from ..backbones._text_folder import check_text_model
+from ..datasets import load_catalogue
 
 
 def named_pairs(models: Any) -> dict[str, Any]:
@@ -58,10 +62,15 @@ def named_transformers(
 
     TypeError
         If an item is no candidate.
+
+    Warns
+    -----
+    UserWarning
+        If the installed timm has dropped models of the catalogue; see `without_dropped`.
     """
     if not models:
         raise ValueError("models is empty: at least 1 candidate is needed.")
-    candidates = _numbered(_found(models, verbose))
+    candidates = _numbered(_found(without_dropped(models), verbose))
     repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
     if repeated:
         raise ValueError(
@@ -75,6 +84,62 @@ def named_transformers(
             "ModelSelector; choose others, so that set_params can tell them apart."
         )
     return candidates
+
+
+def without_dropped(models: Sequence[Any]) -> list[Any]:
+    """Leave out names of the catalogue that the installed timm does not know.
+
+    Other unknown names are kept, and raise an error later.
+
+    Parameters
+    ----------
+    models : sequence
+        Items of `ModelSelector.models`.
+
+    Returns
+    -------
+    known : list
+        The other items, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If none is left.
+
+    Warns
+    -----
+    UserWarning
+        If names are left out; it says how many.
+    """
+    dropped = {item for item in models if isinstance(item, str) and _is_dropped(item)}
+    if not dropped:
+        return list(models)
+    known = [item for item in models if not (isinstance(item, str) and item in dropped)]
+    timm = import_optional("timm", extra="timm")
+    text = (
+        f"{len(dropped)} of {len(models)} models are in the catalogue but unknown to the "
+        f"installed timm {timm.__version__}"
+    )
+    names = ", ".join(sorted(dropped)[:3]) + (", ..." if len(dropped) > 3 else "")
+    if not known:
+        raise ValueError(
+            f"{text}: {names}. The catalogue was made with another release of timm; install that, "
+            "or take names of timm.list_models(pretrained=True)."
+        )
+    warnings.warn(f"{text} and are left out: {names}.", UserWarning, stacklevel=find_stack_level())
+    return known
+
+
+def _is_dropped(name) -> bool:
+    """Whether a model of the catalogue is none of the installed timm's."""
+    # Names of other kinds need no timm here.
+    if not (load_catalogue()["name"] == name).any():
+        return False
+    try:
+        check_model_name(name)
+    except ValueError:
+        return True
+    return False
 
 
 def _found(models, verbose) -> list[tuple[str, Any, bool]]:

@@ -60,6 +60,9 @@ class FitContext:
     only_scored : bool, default=True
         Whether features are needed for scores alone, and not for a final estimator.
 
+    needs_weighted_alpha : bool, default=False
+        Whether the weights of networks are measured, for a prior.
+
     images : ndarray or list, default=None
         The rows as images, None if no candidate takes images.
 
@@ -98,6 +101,7 @@ class FitContext:
     error_score: str | float = np.nan
     verbose: int = 0
     only_scored: bool = True
+    needs_weighted_alpha: bool = False
     images: np.ndarray | list | None = None
     texts: Texts | None = None
     stamps: Mapping[str, list[int]] = field(default_factory=dict)

@@ -77,6 +77,8 @@ class Extracted:
                 decode_time=np.nansum([before.decode_time, after.decode_time]),
                 device_time=np.nansum([before.device_time, after.device_time]),
                 n_truncated=before.n_truncated + after.n_truncated,
+                # Measured with the first rows.
+                weighted_alpha=before.weighted_alpha,
             ),
         )
 
@@ -239,16 +241,24 @@ def _outputs_of_backbone(model, context, outputs, prepared) -> list[_Output]:
     cached = {output: load_cached(identities[output], model, context) for output in outputs}
     found = {name: output for name, output in cached.items() if output is not None}
     missing = tuple(output for output in outputs if output not in found)
-    if missing:
-        made = _run_network(model, context, missing, prepared)
-        for output in missing:
-            if context.store is not None:
-                # Of downloaded weights the revision, a part of their identity, is known only now.
-                identity = identities[output] or _identity(model, output, context)
-                save_cached(identity, made[output], context)
-        found |= made
-        found[outputs[0]] = _with_times(found[outputs[0]], made[missing[0]])
-    model.release()
+    try:
+        if missing:
+            made = _run_network(model, context, missing, prepared)
+            for output in missing:
+                if context.store is not None:
+                    # Of downloaded weights the revision, a part of their identity, is known only
+                    # now.
+                    identities[output] = identities[output] or _identity(model, output, context)
+                    save_cached(identities[output], made[output], context)
+            found |= made
+            found[outputs[0]] = _with_times(found[outputs[0]], made[missing[0]])
+        if context.needs_weighted_alpha:
+            alpha = _weighted_alpha(model, identities[outputs[0]], context)
+            facts = replace(found[outputs[0]].facts, weighted_alpha=alpha)
+            found[outputs[0]] = replace(found[outputs[0]], facts=facts)
+    finally:
+        # The next candidate needs the room on the device.
+        model.release()
     if model.output in found:
         model.restore(found[model.output].array.shape[1])
     return [found[output] for output in outputs]
@@ -264,6 +274,27 @@ def _with_times(output, made) -> _Output:
         device_time=made.facts.device_time,
     )
     return replace(output, facts=facts)
+
+
+def _weighted_alpha(model, identity, context) -> float:
+    """Return the weighted alpha of a network, from the cache if possible.
+
+    It is cached without the images, on which it does not depend. `identity` is that of an output.
+    """
+    if identity is None:
+        return model.weighted_alpha()
+    own = {"weights": identity["weights"], "output": "weighted alpha"}
+    stored = context.store.load(own, _check_weighted_alpha)
+    if stored is not None:
+        return stored[1]["weighted_alpha"]
+    alpha = model.weighted_alpha()
+    context.store.save(own, np.empty((0, 0), dtype=np.float32), {"weighted_alpha": alpha})
+    return alpha
+
+
+def _check_weighted_alpha(_, facts) -> None:
+    if not isinstance(facts["weighted_alpha"], float):
+        raise TypeError(f"weighted_alpha is {facts['weighted_alpha']!r}")
 
 
 def load_cached(identity, model, context) -> _Output | None:
@@ -345,17 +376,13 @@ def save_cached(identity, output, context) -> None:
 def _run_network(model, context, outputs, prepared) -> dict[str, _Output]:
     """Return outputs of a backbone by name, computed in one pass."""
     rows = context.rows_for(model)
-    try:
-        extraction = model.extract(
-            rows,
-            outputs=outputs,
-            on_bad_image=context.on_bad_image,
-            on_device=context.can_stay_on_device and model.runs_on_cuda(),
-            prepared=prepared,
-        )
-    finally:
-        # The next candidate needs the room on the device.
-        model.release()
+    extraction = model.extract(
+        rows,
+        outputs=outputs,
+        on_bad_image=context.on_bad_image,
+        on_device=context.can_stay_on_device and model.runs_on_cuda(),
+        prepared=prepared,
+    )
     facts = replace(
         _speeds(extraction, len(rows)),
         decode_time=extraction.decode_time,

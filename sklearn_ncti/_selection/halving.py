@@ -127,9 +127,10 @@ class HalvingModelSelector(ModelSelector):
     baseline : dict of str to float, default=None
         Numbers by name of candidate with which the ranking is compared.
 
-    prior : dict of str to float, list of dict, or "imagenet", default=None
+    prior : dict of str to float, list of dict, "imagenet" or "weights", default=None
         What is known of candidates without the target data, as one more component of the
-        score in every iteration; see :ref:`prior`. Candidates start in its order.
+        score in every iteration; see :ref:`prior`. Candidates start in its order, but for
+        "weights", which is known only then.
 
     max_time : float, default=None
         Seconds after which no further candidate is started. An iteration that is not complete by

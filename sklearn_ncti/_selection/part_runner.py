@@ -118,6 +118,8 @@ class PartRunner:
             images_identity=None,
             texts_identity=None,
             unreadable={places[row]: why for row, why in self.unreadable.items() if row in places},
+            # Weights are measured once, with the first part.
+            needs_weighted_alpha=whole.needs_weighted_alpha and not self._features,
         )
         return with_images(context, [model for _, model in candidates])
 

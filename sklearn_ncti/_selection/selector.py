@@ -1,5 +1,6 @@
 """ModelSelector, from a list of candidates to the best one."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -15,18 +16,22 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline, rank_results, summand_names
+from .._ranking.report.page import ranking_report, write_report
 from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
+from ..backbones import TimmBackbone
+from ..backbones._base import BaseBackbone
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
+from .examples import summarize
 from .features import extract
 from .jobs import FitTask, run_candidates
-from .prior import prior_of
+from .plan import Plan, facts_of_candidates, make_plan
+from .prior import WEIGHTS, imagenet_accuracies, known_prior, weights_prior
 from .source_attributes import check_source, measure_candidates, target_widths
 
 
@@ -100,10 +105,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Numbers by name of candidate, such as published accuracies, with which the ranking is
         compared.
 
-    prior : dict of str to float, list of dict, or "imagenet", default=None
+    prior : dict of str to float, list of dict, "imagenet" or "weights", default=None
         What is known of candidates without the target data, as one more component of the
         score; see :ref:`prior`. "imagenet" takes the published top-1 accuracy of timm models from
-        :func:`~sklearn_ncti.datasets.load_catalogue`.
+        :func:`~sklearn_ncti.datasets.load_catalogue`. "weights" measures the spectra of the
+        weight matrices of networks (minus the weighted alpha of Martin, Peng and Mahoney, arXiv
+        2002.06716).
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -229,7 +236,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "n_resamples": [Interval(Integral, 0, MAX_RESAMPLES, closed="both")],
         "random_state": ["random_state"],
         "baseline": [Mapping, None],
-        "prior": [Mapping, list, tuple, StrOptions({"imagenet"}), None],
+        "prior": [Mapping, list, tuple, StrOptions({"imagenet", WEIGHTS}), None],
         "final_estimator": [HasMethods(["fit"]), None],
         "refit": ["boolean"],
         "n_jobs": [Integral, None],
@@ -378,7 +385,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
-        prior = check_prior(prior_of(self.prior, candidates), names, self.normalization)
+        prior = known_prior(self.prior, candidates, self.normalization)
         check_weights(self.weights, summand_names(scorers.ranking, prior))
         baseline = check_baseline(self.baseline, names)
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
@@ -392,6 +399,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             error_score=self.error_score,
             verbose=self.verbose,
             only_scored=self.final_estimator is None,
+            needs_weighted_alpha=self.prior == WEIGHTS,
         )
         return (
             candidates,
@@ -403,6 +411,48 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _max_rankings(self, context):
         """Return how often the candidates are ranked at most."""
         return 1
+
+    def plan(self, X: Any) -> Plan:
+        """Return what a fit would download and cost, without downloading anything.
+
+        Sizes and times are estimates from the published facts of the models. A small network is
+        run to calibrate them, which takes some tenths of a second.
+
+        Parameters
+        ----------
+        X : array-like or sequence of length n_samples
+            As in `fit`.
+
+        Returns
+        -------
+        plan : Plan
+            Candidates, downloads, time, memory and licenses; a text when it is printed.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If `fit` would not start: there are no candidates, a name is unknown, or `X` holds
+            no images.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_ncti import ModelSelector
+        >>> images = np.zeros((20, 32, 32, 3), dtype=np.uint8)
+        >>> plan = ModelSelector(["resnet18.a1_in1k", "vit_tiny_p*_224.augreg_in21k"]).plan(images)
+        >>> [candidate.name for candidate in plan.candidates]
+        ['resnet18.a1_in1k', 'vit_tiny_patch16_224.augreg_in21k']
+        >>> plan.licenses
+        {'permissive': 2, 'conditions': 0, 'unknown': 0}
+        """
+        reserved = self.get_params(deep=False)
+        candidates = named_transformers(self.models, reserved=reserved)
+        backbones = [model for _, model in candidates if isinstance(model, BaseBackbone)]
+        facts = facts_of_candidates(candidates)
+        # Candidates of one ranking share their device in nearly all cases.
+        if not backbones:
+            return make_plan(facts, X)
+        return make_plan(facts, X, device=backbones[0].device, precision=backbones[0].precision)
 
     def _rank(self, candidates, context, callbacks, baseline, prior):
         """Score and rank the candidates.
@@ -416,18 +466,27 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             for name, _ in candidates
         ]
         results, context = run_candidates(candidates, context, tasks, self.n_jobs)
-        ranking = self._ranking_of(results, context, baseline, prior)
+        published = None
+        if prior is None and self.normalization != "absolute":
+            published = imagenet_accuracies(candidates)
+        ranking = self._ranking_of(results, context, baseline, prior, published)
         self._set_results(ranking, context)
         return context, None
 
-    def _ranking_of(self, results, context, baseline, prior):
+    def _ranking_of(self, results, context, baseline, prior, published=None):
+        """Rank the results of candidates; `published` accuracies are named in a note only."""
+        notes = [*context.scorers.notes]
+        if context.needs_weighted_alpha:
+            prior, unknown = weights_prior(results)
+            notes += unknown
         return rank_results(
             results,
             normalization=self.normalization,
             weights=self.weights,
             baseline=baseline,
             prior=prior,
-            notes=context.scorers.notes,
+            published=published,
+            notes=notes,
             error_score=np.nan if self.error_score == "raise" else self.error_score,
         )
 
@@ -437,6 +496,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.results_ = self.ranking_.results
         self.classes_ = np.unique(context.readable_y)
         self.n_skipped_images_ = len(context.unreadable)
+        self._data_summary = summarize(context)
         self.best_index_ = self.ranking_.best_index
         self.best_name_ = self.ranking_.best
         self.best_score_ = float(self.results_["score"][self.best_index_])
@@ -617,6 +677,57 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             The names.
         """
         return self._best().get_feature_names_out(input_features)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a report as one HTML file, which loads nothing from the network.
+
+        It has what :meth:`Ranking.report` has, the classes with a few example images, and
+        code that fine-tunes the best candidate where that is a timm model. Examples are read
+        again from the paths in `X`; of images without a path, `fit` keeps small copies.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        settings : dict of str to object, default=None
+            What the report shows as settings. None for the parameters of the selector
+            but its candidates.
+
+        overwrite : bool, default=False
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and `overwrite` is False.
+
+        NotFittedError
+            If the selector is not fitted.
+        """
+        check_is_fitted(self, "ranking_")
+        write_report(path, lambda: self._report(settings), overwrite=overwrite)
+
+    def _report(self, settings=None):
+        """Return the report as HTML."""
+        if settings is None:
+            settings = self.get_params(deep=False)
+            # The candidates are in the table.
+            del settings["models"]
+        candidates = dict(named_transformers(self.models, verbose=0))
+        best = candidates.get(self.best_name_)
+        return ranking_report(
+            self.ranking_,
+            self._data_summary.for_report(),
+            settings=settings,
+            timm_model=best.model if isinstance(best, TimmBackbone) else None,
+        )
 
     @property
     def n_features_in_(self) -> int:

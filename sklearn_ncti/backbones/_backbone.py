@@ -62,7 +62,7 @@ class Backbone(
     In addition to the methods of a transformer, a backbone has members for `ModelSelector`,
     which shares prepared rows between candidates and caches what they give: `takes`,
     `outputs_for`, `geometry`, `check_rows`, `prepare`, `identity`, `runs_on_cuda`, `extract`,
-    `restore` and `release`.
+    `weighted_alpha`, `restore` and `release`.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -114,6 +114,10 @@ class Backbone(
     @abstractmethod
     def extract(self, rows: Any, outputs: tuple[str, ...] = ("features",), **options: Any) -> Any:
         """Compute several outputs in one pass, as an `Extraction`."""
+
+    @abstractmethod
+    def weighted_alpha(self) -> float:
+        """Return the weighted alpha of the network's weights; smaller is better."""
 
     def outputs_for(self, responses: Collection[str]) -> tuple[str, ...]:
         """Return the outputs that scorers with these responses measure.

@@ -11,13 +11,14 @@ from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._linalg.spectrum import weighted_alpha
 from .._utils.stacklevel import find_stack_level
 from ._backbone import Backbone, Extraction, network_module
 from ._images import check_images
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 
 class NoHeadError(ValueError):
     """A network has no classification head, and its probabilities were asked for."""
+
+
+class NetworkFacts(NamedTuple):
+    """Work for one image, number of parameters, input size and license of a network."""
+
+    work: float
+    n_parameters: int
+    input_size: int
+    license: str
 
 
 class BaseBackbone(Backbone):
@@ -259,6 +269,26 @@ class BaseBackbone(Backbone):
         return self._compute(
             network, images, widths, on_bad_image=on_bad_image, on_device=on_device
         )
+
+    def weighted_alpha(self) -> float:
+        """Return the weighted alpha of the network's weights; smaller is better.
+
+        The network is that which is loaded, or is loaded for this. See
+        `_linalg.spectrum.weighted_alpha` for the definition; NaN if no weight matrix is large
+        enough.
+        """
+        network = self._network or self._identified or self._build_network((self.output,))
+        return weighted_alpha(network.weight_matrices())
+
+    def count_work(self) -> "NetworkFacts":
+        """Build the network and count its work for one image, which is a blank one."""
+        network = self._load_network((self.output,))
+        # Its file needs torch to be read.
+        from ._count import work_of_network
+
+        size = network.preparation.geometry.shape[0]
+        work = work_of_network(network)
+        return NetworkFacts(work, network.n_parameters, size, network.license)
 
     def _compute(
         self,

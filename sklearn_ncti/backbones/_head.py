@@ -21,6 +21,9 @@ class WithHead(torch.nn.Module):
     n_classes : int
         Columns that hold probabilities, the last ones.
 
+    classification_heads : list of torch.nn.Module
+        The last layers, which give the logits.
+
     n_head_parameters : int
         Weights that the features do without; 0 where there are no features.
     """
@@ -31,14 +34,13 @@ class WithHead(torch.nn.Module):
         self.gives_features = gives_features
         self.pretrained_cfg = getattr(network, "pretrained_cfg", None)
         self.n_classes = network.num_classes
+        heads = network.get_classifier() if hasattr(network, "get_classifier") else []
+        # Distilled networks have two.
+        self.classification_heads = list(heads) if isinstance(heads, tuple | list) else [heads]
         self.n_head_parameters = 0
         if gives_features:
-            heads = network.get_classifier()
-            # Distilled networks have two.
-            heads = heads if isinstance(heads, tuple | list) else [heads]
-            self.n_head_parameters = sum(
-                weight.numel() for head in heads for weight in head.parameters()
-            )
+            weights = (w for head in self.classification_heads for w in head.parameters())
+            self.n_head_parameters = sum(weight.numel() for weight in weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute float32 rows, whatever the network computes in."""

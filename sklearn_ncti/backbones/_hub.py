@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from queue import Empty, Queue
 from threading import Lock, Thread
 from typing import IO, Any, cast
@@ -120,6 +122,28 @@ def download_from_hub(
 def download_from_address(url: str, file: str | os.PathLike) -> None:
     """Download a file from another address than the hub's, as `download_from_hub` does."""
     _run({"url": url, "file": os.fspath(file)}, url, math.inf)
+
+
+def cached_models(owner: str = "timm") -> set[str]:
+    """Return the names of an owner's repositories whose weights are in the hub's cache."""
+    folder = hub_folder()
+    if folder is None:
+        return set()
+    start = f"models--{owner}--"
+    weights = ("*.safetensors", "*.bin")
+    return {
+        path.name.removeprefix(start)
+        for path in folder.glob(f"{start}*")
+        if any(any(path.glob(f"snapshots/*/{pattern}")) for pattern in weights)
+    }
+
+
+def hub_folder() -> Path | None:
+    """Return the folder of the hub's cache, None without the hub's client."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    constants: Any = import_optional("huggingface_hub.constants", extra="timm")
+    return Path(constants.HF_HUB_CACHE)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .._linalg.threads import one_torch_thread
 from .._utils.stacklevel import find_stack_level
@@ -160,6 +161,10 @@ class Network:
         """Return the number of parameters that an output needs: features do without the head."""
         return self.n_parameters - (self.n_head_parameters if output == "features" else 0)
 
+    def weight_matrices(self) -> Iterator[np.ndarray]:
+        """Yield the weights of the layers as matrices, see `weight_matrices`."""
+        return weight_matrices(self.module)
+
     def find_width(self) -> int:
         """Run a blank image, and give the number of its features.
 
@@ -261,6 +266,24 @@ class Network:
             # A module may give back what it was given, which the next part overwrites.
             owner = features.untyped_storage().data_ptr()
             return features.clone() if owner == images.untyped_storage().data_ptr() else features
+
+
+def weight_matrices(module: nn.Module) -> Iterator[np.ndarray]:
+    """Yield the weights of the layers as matrices, those of embeddings and heads left out.
+
+    A two-dimensional weight is one matrix. The kernel of a convolution is a matrix of
+    (output channels, input channels) for each of its positions.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding)]
+    layers += getattr(module, "classification_heads", [])
+    left_out = {id(weight) for layer in layers for weight in layer.parameters()}
+    for weight in module.parameters():
+        if weight.ndim < 2 or not weight.is_floating_point() or id(weight) in left_out:
+            continue
+        # numpy has no bfloat16.
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        kernel = weight.detach().to("cpu", dtype).reshape(*weight.shape[:2], -1)
+        yield from kernel.movedim(2, 0).numpy()
 
 
 def run_in_parts(

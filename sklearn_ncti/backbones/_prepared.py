@@ -163,6 +163,11 @@ class PreparedImages:
         self.__dict__.update(state, _lock=Lock())
 
 
+def default_workers() -> int:
+    """Return the number of threads that read images if nothing else is asked for."""
+    return min(os.cpu_count() or 1, 8)
+
+
 def decode(
     images: np.ndarray | list,
     preparation: Preparation,
@@ -228,7 +233,7 @@ def decode(
         return np.empty((stop - start, *geometry.shape), dtype=geometry.dtype)
 
     if num_workers is None:
-        num_workers = min(os.cpu_count() or 1, 8)
+        num_workers = default_workers()
     starts = range(0, len(images), size)
     if num_workers == 0:
         for start in starts:

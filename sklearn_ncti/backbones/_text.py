@@ -14,6 +14,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._linalg.spectrum import weighted_alpha
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
 from ._backbone import Backbone, Extraction, network_module
@@ -393,6 +394,11 @@ class TextBackbone(Backbone):
         config = load_config(self._folder(), self.trust_remote_code)
         width = getattr(config, "hidden_size", 0) * len(self._pooling().modes)
         return 4 * width * len(texts)
+
+    def weighted_alpha(self) -> float:
+        """Return the weighted alpha of the network's weights; smaller is better."""
+        module = self._load_network().module
+        return weighted_alpha(network_module(self._extra).weight_matrices(module))
 
     def _load_network(self) -> "TextNetwork":
         """Return the network, built if there is none: pickles have none."""

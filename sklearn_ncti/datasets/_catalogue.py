@@ -2,7 +2,7 @@
 
 import csv
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._utils.optional import import_optional
+from ._filters import Filters
 
 if TYPE_CHECKING:
     import pandas
@@ -103,6 +104,148 @@ class Catalogue:
         """
         frame = import_optional("pandas", extra="all").DataFrame(dict(self))
         return frame.set_index("name") if "name" in self else frame
+
+    def filter(
+        self,
+        names: str | Sequence[str] | None = None,
+        *,
+        license: str | Sequence[str] | None = None,
+        pretrained_on: str | Sequence[str] | None = None,
+        self_supervised: bool | None = None,
+        min_parameters: float | None = None,
+        max_parameters: float | None = None,
+        min_gmacs: float | None = None,
+        max_gmacs: float | None = None,
+        min_input_size: int | None = None,
+        max_input_size: int | None = None,
+        min_top1: float | None = None,
+        max_top1: float | None = None,
+        min_cpu_throughput: float | None = None,
+        min_gpu_throughput: float | None = None,
+    ) -> "Catalogue":
+        """Return the models that meet all of some conditions.
+
+        Bounds are inclusive. **An unknown value (NaN) meets no bound**: a model whose accuracy
+        was never published is not among those of a `min_top1`, nor of a `max_top1`.
+
+        Parameters
+        ----------
+        names : str or sequence of str, default=None
+            Names and wildcards (``*``, ``?`` and ``[...]``), as timm takes them. A model that
+            matches one of them is kept. An architecture without a tag stands for all its tags.
+
+        license : str or sequence of str, default=None
+            Licenses as the column `license` has them, "unknown" where it is empty, and
+            "permissive", which stands for apache-2.0, bsd-3-clause, cc-by-4.0 and mit. These
+            allow any use, commercial use among them, changes and passing on, and ask only that
+            the license or the author is named. All others, such as the non-commercial
+            cc-by-nc-4.0, put conditions on the use of the weights.
+
+        pretrained_on : str or sequence of str, default=None
+            Data sets as the column of this name has them, "unknown" where it is empty.
+
+        self_supervised : bool, default=None
+            Whether the last stage of training was self-supervised. None for both.
+
+        min_parameters, max_parameters : float, default=None
+            Bounds of the number of parameters.
+
+        min_gmacs, max_gmacs : float, default=None
+            Bounds of the billions of multiply-accumulate operations for one image.
+
+        min_input_size, max_input_size : int, default=None
+            Bounds of height and width of the input in pixels.
+
+        min_top1, max_top1 : float, default=None
+            Bounds of the ImageNet-1k top-1 accuracy in per cent.
+
+        min_cpu_throughput, min_gpu_throughput : float, default=None
+            Least images per second on the machines of the catalogue, see `load_catalogue`.
+
+        Returns
+        -------
+        catalogue : Catalogue
+            The models that are left, in the same order. Its ``["name"].tolist()`` is what
+            :class:`~sklearn_ncti.ModelSelector` takes as `models`.
+
+        Raises
+        ------
+        TypeError or ValueError
+            If a condition cannot be read, a pattern matches nothing, or a license or data set
+            is unknown; or if no model is left. The message then names the filter that removed
+            the last one.
+
+        Examples
+        --------
+        >>> from sklearn_ncti.datasets import load_catalogue
+        >>> small = load_catalogue().filter(
+        ...     ["convnext*", "mobilenetv4*"], license="permissive", max_gmacs=1, min_top1=74
+        ... )
+        >>> small.sort_by("top1", ascending=False)["name"].tolist()[:2]
+        ['mobilenetv4_hybrid_medium.e500_r224_in1k', 'mobilenetv4_conv_medium.e500_r224_in1k']
+        """
+        filters = Filters(
+            names=names,
+            license=license,
+            pretrained_on=pretrained_on,
+            self_supervised=self_supervised,
+            min_parameters=min_parameters,
+            max_parameters=max_parameters,
+            min_gmacs=min_gmacs,
+            max_gmacs=max_gmacs,
+            min_input_size=min_input_size,
+            max_input_size=max_input_size,
+            min_top1=min_top1,
+            max_top1=max_top1,
+            min_cpu_throughput=min_cpu_throughput,
+            min_gpu_throughput=min_gpu_throughput,
+        )
+        return self.take(filters.kept(self))
+
+    def sort_by(self, column: str, *, ascending: bool = True) -> "Catalogue":
+        """Return the models in the order of a column; those of equal value keep theirs.
+
+        Parameters
+        ----------
+        column : str
+            Name of the column.
+
+        ascending : bool, default=True
+            Whether the smallest value comes first. Unknown values (NaN) are last either way.
+
+        Returns
+        -------
+        catalogue : Catalogue
+            The same models.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        """
+        values = self[column]
+        codes = np.unique(values, return_inverse=True)[1].reshape(-1)
+        order = np.argsort(codes if ascending else -codes, kind="stable")
+        if values.dtype.kind == "f":
+            unknown = np.isnan(values[order])
+            order = np.concatenate([order[~unknown], order[unknown]])
+        return self.take(order)
+
+    def take(self, places: ArrayLike) -> "Catalogue":
+        """Return the models at some positions.
+
+        Parameters
+        ----------
+        places : array-like of int
+            Positions of models.
+
+        Returns
+        -------
+        catalogue : Catalogue
+            These models, in the order of the positions.
+        """
+        columns = {name: values[np.asarray(places)] for name, values in self._columns.items()}
+        return Catalogue(columns, source=self._source)
 
     def __getitem__(self, column: str) -> np.ndarray:
         try:

@@ -14,6 +14,8 @@ from sklearn.datasets import load_digits
 
 from sklearn_ncti import NCTIScorer, __version__, rank_features
 from sklearn_ncti._cli import main
+from sklearn_ncti._selection import candidates
+from sklearn_ncti.datasets import Catalogue
 
 
 def test_score_ranks_several_files(run, files, tmp_path):
@@ -43,7 +45,7 @@ def test_score_of_one_file_is_absolute(run, files):
     arrays = np.load(files[0])
     scorer = NCTIScorer(5, shrinkage=0.5).fit(arrays["features"], arrays["labels"])
     assert status == 0
-    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.3f}"
+    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.2f}"
 
 
 def test_resamples_and_baseline(run, files, tmp_path):
@@ -109,6 +111,19 @@ def test_rank_takes_them_as_well(run, tmp_path):
     assert "baseline" in out.splitlines()[0]
     plain, held_out = (run(*argv, *cv)[1].splitlines()[1] for cv in ([], ["--cv", "3"]))
     assert float(held_out.split()[2]) < float(plain.split()[2])
+    argv[argv.index("absolute")] = "minmax"
+    status, out, _ = run(*argv, "--prior", "weights")
+    assert status == 0
+    assert "score = seli + ncc + vc + prior (minmax" in out
+
+
+def test_models_that_timm_has_dropped(run, image_folder, monkeypatch):
+    pytest.importorskip("timm")
+    catalogue = Catalogue({"name": ["dropped_net.in1k"]}, source="a test")
+    monkeypatch.setattr(candidates, "load_catalogue", lambda: catalogue)
+    status, _, err = run("rank", str(image_folder), "--models", "dropped_net.in1k")
+    assert status == 2
+    assert "1 of 1 models are in the catalogue but unknown to the installed timm" in err
 
 
 def test_cv_measures_held_out_rows(run, files):
@@ -116,7 +131,7 @@ def test_cv_measures_held_out_rows(run, files):
     arrays = np.load(files[0])
     scorer = NCTIScorer(cv=4).fit(arrays["features"], arrays["labels"])
     assert status == 0
-    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.3f}"
+    assert out.splitlines()[1].split()[2] == f"{scorer.score_:.2f}"
     assert scorer.score_ != NCTIScorer().fit(arrays["features"], arrays["labels"]).score_
 
 

@@ -64,7 +64,9 @@ def test_refused_baselines(run, files, tmp_path, text, message):
         ("3", "must hold an object such as"),
         ("{}", "prior is empty"),
         ('{"Wide": 1}', "prior has none of the candidates"),
+        ('{"wide": NaN}', "prior['wide'] is nan; it must be a finite number"),
         ('[{"wide": 1}, {"wide": "x"}]', "prior[1]['wide'] is 'x'"),
+        ('[{"wide": 1}, {"wide": 1, "wide": 2}]', "it has ['wide'] more than once"),
     ],
 )
 def test_refused_priors(run, files, tmp_path, text, message):
@@ -78,10 +80,13 @@ def test_refused_priors(run, files, tmp_path, text, message):
     assert message in err
 
 
-def test_features_have_no_imagenet_accuracies(run, files):
-    status, _, err = run("score", *files, "--prior", "imagenet")
+@pytest.mark.parametrize(
+    ("word", "needs"), [("imagenet", "the names of timm models"), ("weights", "networks")]
+)
+def test_features_have_no_priors_of_models(run, files, word, needs):
+    status, _, err = run("score", *files, "--prior", word)
     assert status == 2
-    assert "--prior imagenet needs the names of timm models" in err
+    assert f"--prior {word} needs {needs}, which `score` does not know" in err
 
 
 def test_a_prior_is_added_to_the_score(run, files, tmp_path):

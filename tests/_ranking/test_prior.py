@@ -6,6 +6,9 @@ import scipy.stats
 from helpers import make_pool
 
 from sklearn_ncti import rank_features
+from sklearn_ncti._ranking.rank_features import rank_results
+from sklearn_ncti._scoring.scorers import check_scorers
+from sklearn_ncti._scoring.scoring import score_all
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_the_published_table_with_imagenet_accuracies():
         ({"elsewhere": 1.0}, ValueError, "none of the candidates"),
         ([{"noise 0.2": 1.0}, {"elsewhere": 1.0}], ValueError, r"prior\[1\] has none"),
         ([{"noise 0.2": "x"}], ValueError, r"prior\[0\]\['noise 0.2'\] is 'x'"),
-        ("imagenet", TypeError, "dict of name to number"),
+        ("imagenett", TypeError, "dict of name to number"),
         (3, TypeError, "dict of name to number"),
         ([3], TypeError, r"prior\[0\] must be a dict"),
     ],
@@ -159,3 +162,69 @@ def test_absolute_scores_have_no_prior(pool):
         rank_features(features, y, prior={"narrow": 1.0}, normalization="absolute")
     with pytest.raises(ValueError, match="unknown components"):
         rank_features(features, y, weights={"prior": 2})
+
+
+def test_priors_of_models_say_why_features_are_not_enough(pool):
+    features, y = pool
+    with pytest.raises(TypeError, match="prior='weights' needs the weights of networks, which"):
+        rank_features(features, y, prior="weights")
+    with pytest.raises(TypeError, match="prior='imagenet' needs names of timm models, which"):
+        rank_features(features, y, prior="imagenet")
+
+
+@pytest.mark.parametrize("n_resamples", [0, 40])
+def test_a_prior_of_failed_candidates_only_adds_nothing(pool, n_resamples):
+    features, y = pool
+    bad = features | {"bad": np.full((len(y), 3), np.nan)}
+    options = {"n_resamples": n_resamples, "random_state": 0}
+    with (
+        pytest.warns(match="1 of 7 candidates failed"),
+        pytest.warns(match=r"\['prior'\] do not vary"),
+    ):
+        ranking = rank_features(bad, y, prior={"bad": 1.0}, **options)
+    plain = rank_features(features, y, **options)
+    np.testing.assert_allclose(ranking.results["score"][:-1], plain.results["score"])
+    assert "no prior is known of any candidate that was scored; it adds 0" in str(ranking)
+
+
+def test_one_known_prior_stands_leaving_it_out(pool):
+    features, y = pool
+    with pytest.warns(match=r"\['prior'\] do not vary"):
+        ranking = rank_features(features, y, prior={"narrow": 3.0})
+    without = ranking.leave_one_out()
+    plain = rank_features(features, y).leave_one_out()
+    assert without["names"].tolist() == plain["names"].tolist()
+
+
+def scored(features, y):
+    return score_all(features, y, check_scorers(None), None)
+
+
+def notes_with(features, y, published, **options):
+    options = {"normalization": "minmax", **options}
+    return rank_results(scored(features, y), published=published, **options).notes
+
+
+@pytest.mark.parametrize("normalization", ["minmax", "zscore", "rank"])
+def test_a_note_says_who_would_be_first_with_published_accuracies(pool, normalization):
+    features, y = pool
+    published = {"noise 0.2": 70.0, "noise 1.0": 90.0, "narrow": 65.0, "undecided": 62.0}
+    options = {"normalization": normalization, "weights": {"vc": 0.5}}
+    first = rank_features(features, y, prior=published, **options).best
+    plain = rank_features(features, y, **options).best
+    (note,) = notes_with(features, y, published, **options)
+    also = " as well" if first == plain else ""
+    assert note == (
+        "with published ImageNet accuracy as prior (known for 4 of 6 candidates), "
+        f'{first} would be first{also}; see prior="imagenet"'
+    )
+    # For one that has no number, too, and for the best itself.
+    assert "as well" in notes_with(features, y, dict.fromkeys(published, 1.0), **options)[0]
+
+
+def test_a_note_on_published_accuracies_needs_three(pool):
+    features, y = pool
+    assert notes_with(features, y, {"noise 0.2": 70.0, "narrow": 65.0, "elsewhere": 1.0}) == []
+    bad = features | {"bad": np.full((len(y), 3), np.nan)}
+    with pytest.warns(match="1 of 7 candidates failed"):
+        assert notes_with(bad, y, {"noise 0.2": 70.0, "narrow": 65.0, "bad": 80.0}) == []

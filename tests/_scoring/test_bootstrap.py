@@ -332,7 +332,7 @@ def test_a_score_that_the_normalisation_holds_is_told_by_its_rank():
     assert results["held"].tolist() == [True, False, False, False]
     assert results["rank_low"][0] == results["rank_high"][0] == 1
     line = next(line for line in str(ranking).splitlines() if "noise 0.0 " in line)
-    assert line.split()[3:5] == ["2.000", "held"]
+    assert line.split()[3:5] == ["2.00", "held"]
     assert "noise 0.0 (rank 1)" in " ".join(str(ranking).split())
     # Without other candidates nothing bounds a score.
     absolute = rank_features(pool, y, normalization="absolute", n_resamples=60, random_state=0)

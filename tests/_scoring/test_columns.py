@@ -2,15 +2,19 @@
 
 import re
 
+import numpy as np
 import pytest
 from helpers import make_problem
 
 from sklearn_ncti import ModelSelector, NCTIScorer, rank_features
 from sklearn_ncti._scoring.columns import (
     COLUMNS,
+    MEASURE,
     check_columns,
     component_columns,
+    number_text,
     scorer_columns,
+    value_format,
 )
 from sklearn_ncti.companions import HScore
 
@@ -78,3 +82,26 @@ def test_meanings_are_told_apart():
     assert len({column.meaning for column in columns}) == len(columns)
     assert len({column.header for column in columns}) == len(columns)
     assert all(column.meaning for column in columns)
+
+
+@pytest.mark.parametrize("spread", [100.0, 1.0, 0.2, 0.05, 0.002])
+def test_the_range_of_a_measure_has_at_least_two_digits(spread):
+    values = 3.0 + spread * np.array([0.0, 0.3, 1.0])
+    style = value_format(MEASURE, [*values, np.nan])
+    step = 10.0 ** -int(style[1:-1])
+    assert 10 * step <= spread * (1 + 1e-9)
+    # No more decimals than that: with one less, the range has only one digit.
+    assert style == MEASURE or spread < 100 * step
+
+
+def test_rounding_noise_adds_no_decimals():
+    assert value_format(MEASURE, [0.3, 0.3 + 1e-9]) == MEASURE
+    assert value_format(MEASURE, [np.nan, 0.3]) == value_format(MEASURE, []) == MEASURE
+    assert value_format(".1f", [0.3, 0.301]) == ".1f"
+
+
+def test_numbers_as_text():
+    assert number_text(-1e-9, MEASURE) == number_text(0.0, MEASURE)
+    assert float(number_text(-0.25, MEASURE)) == -0.25
+    assert number_text(np.nan, MEASURE) == number_text(-np.inf, ",.0f") == "-"
+    assert number_text(np.int64(7), "d") == "7"

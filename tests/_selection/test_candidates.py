@@ -7,7 +7,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ncti import ModelSelector, TimmBackbone
+from sklearn_ncti._selection import candidates
 from sklearn_ncti._selection.candidates import named_transformers
+from sklearn_ncti.datasets import Catalogue, load_catalogue
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,31 @@ def test_names_are_checked_before_anything_is_built(digits, monkeypatch):
             ModelSelector(models).fit(images, y)
     with pytest.raises(ValueError, match=r"^model 'local-dir:nowhere': there is no folder"):
         ModelSelector(["resnet18", "local-dir:nowhere"]).fit(images, y)
+
+
+@pytest.fixture
+def catalogued(monkeypatch):
+    """Put names into the catalogue that no timm knows; return what adds them."""
+
+    def add(*names):
+        names = np.array([*load_catalogue()["name"], *names], dtype=object)
+        monkeypatch.setattr(
+            candidates, "load_catalogue", lambda: Catalogue({"name": names}, source="a test")
+        )
+
+    return add
+
+
+def test_models_that_timm_has_dropped_are_left_out_with_a_count(catalogued):
+    pytest.importorskip("timm")
+    catalogued("resnet18.dropped_in1k", "dropped_net.in1k")
+    items = ["dropped_net.in1k", "test_vit.r160_in1k", ("mine", PCA(2)), "resnet18.dropped_in1k"]
+    with pytest.warns(UserWarning, match="2 of 4 models are in the catalogue but unknown") as seen:
+        found = named_transformers(items)
+    assert [name for name, _ in found] == ["test_vit.r160_in1k", "mine"]
+    assert "left out: dropped_net.in1k, resnet18.dropped_in1k." in str(seen[0].message)
+    with pytest.raises(ValueError, match="1 of 1 models are in the catalogue but unknown"):
+        named_transformers(["dropped_net.in1k"])
+    # A name that is in neither is an error, as before.
+    with pytest.raises(ValueError, match="unknown model 'resnet5O'"):
+        named_transformers(["test_vit.r160_in1k", "resnet5O"])

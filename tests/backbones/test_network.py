@@ -260,3 +260,45 @@ def test_complex_features_are_refused(pixels):
     mean = (pixels[:3] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     expected = np.fft.rfft(mean.mean((1, 3)))
     np.testing.assert_allclose(features[:, 1::2], expected.imag, rtol=0, atol=1e-4)
+
+
+def weights_of(module, **parameters):
+    """The weight matrices of a backbone's network."""
+    backbone = backbone_of(module, **parameters)
+    return list(backbone._build_network(("features",)).weight_matrices())
+
+
+class Mixed(torch.nn.Module):
+    """Layers of several kinds, two of which share their weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 5, (2, 3))
+        self.norm = torch.nn.BatchNorm2d(5)
+        self.first = torch.nn.Linear(5, 7, bias=True, dtype=torch.bfloat16)
+        self.again = torch.nn.Linear(5, 7)
+        self.again.weight = self.first.weight
+        self.table = torch.nn.Embedding(11, 5)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)).mean((2, 3))
+
+
+def test_kernels_are_a_matrix_for_each_position():
+    module = Mixed()
+    matrices = weights_of(module)
+    assert [matrix.shape for matrix in matrices] == [(5, 3)] * 6 + [(7, 5)]
+    assert all(matrix.dtype == np.float32 for matrix in matrices)
+    kernel = module.conv.weight.detach().numpy()
+    for matrix, (row, column) in zip(matrices, np.ndindex(2, 3), strict=False):
+        np.testing.assert_array_equal(matrix, kernel[:, :, row, column])
+    np.testing.assert_array_equal(matrices[-1], module.first.weight.detach().float().numpy())
+
+
+def test_exported_programs_have_the_same_matrices():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    ).eval()
+    program = torch.export.export(module, (torch.zeros(2, 3, 16, 16),))
+    for matrix, expected in zip(weights_of(program), weights_of(module), strict=True):
+        np.testing.assert_array_equal(matrix, expected)

@@ -247,3 +247,102 @@ def test_needs_neither_torch_nor_timm():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1826"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "condition"),
+    [
+        ({"max_parameters": 5e6}, lambda c: c["n_parameters"] <= 5e6),
+        ({"min_parameters": 5e8}, lambda c: c["n_parameters"] >= 5e8),
+        ({"max_gmacs": 1}, lambda c: c["gmacs"] <= 1),
+        ({"min_gmacs": 100}, lambda c: c["gmacs"] >= 100),
+        ({"max_input_size": 192}, lambda c: c["input_size"] <= 192),
+        ({"min_input_size": 448}, lambda c: c["input_size"] >= 448),
+        ({"min_top1": 85}, lambda c: c["top1"] >= 85),
+        ({"max_top1": 60}, lambda c: c["top1"] <= 60),
+        ({"min_cpu_throughput": 200}, lambda c: c["cpu_throughput"] >= 200),
+        ({"min_gpu_throughput": 50_000}, lambda c: c["gpu_throughput"] >= 50_000),
+        ({"self_supervised": True}, lambda c: c["supervision"] == "self-supervised"),
+        ({"self_supervised": False}, lambda c: c["supervision"] != "self-supervised"),
+        ({"license": "unknown"}, lambda c: c["license"] == ""),
+        ({"license": ["gemma", "mit"]}, lambda c: np.isin(c["license"], ["gemma", "mit"])),
+        ({"pretrained_on": "in22k"}, lambda c: c["pretrained_on"] == "in22k"),
+        ({"pretrained_on": "unknown"}, lambda c: c["pretrained_on"] == ""),
+        ({"names": "resnet18*"}, lambda c: np.char.startswith(c["name"], "resnet18")),
+        ({"names": "resnet18"}, lambda c: c["architecture"] == "resnet18"),
+        ({"names": ["resnet18.a1_in1k"]}, lambda c: c["name"] == "resnet18.a1_in1k"),
+    ],
+    ids=lambda value: None if callable(value) else str(value),
+)
+def test_filters(filters, condition):
+    catalogue = load_catalogue()
+    kept = catalogue.filter(**filters)
+    assert kept["name"].tolist() == catalogue["name"][condition(catalogue)].tolist()
+    assert 0 < len(kept) < len(catalogue)
+    assert list(kept) == list(catalogue)
+    assert kept.source == catalogue.source
+
+
+def test_filters_together_are_one_after_the_other():
+    catalogue = load_catalogue()
+    both = catalogue.filter(["resnet*", "vit*"], license="permissive", max_gmacs=5)
+    steps = catalogue.filter(max_gmacs=5).filter(license="permissive").filter(["resnet*", "vit*"])
+    assert both["name"].tolist() == steps["name"].tolist()
+    assert catalogue.filter()["name"].tolist() == catalogue["name"].tolist()
+
+
+def test_permissive_licenses_are_those_without_conditions_on_the_use():
+    kept = set(load_catalogue().filter(license="permissive")["license"])
+    assert kept == {"apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0"}
+
+
+def test_unknown_values_meet_no_bound():
+    catalogue = load_catalogue()
+    unknown = np.isnan(catalogue["top1"])
+    low, high = catalogue.filter(min_top1=0), catalogue.filter(max_top1=100)
+    assert len(low) == len(high) == (~unknown).sum()
+
+
+@pytest.mark.parametrize(
+    ("filters", "error", "message"),
+    [
+        ({"license": "gpl"}, ValueError, "license has 'gpl', which is none of: apache-2.0, "),
+        ({"pretrained_on": ["in1k", "x"]}, ValueError, "pretrained_on has 'x', which is none of"),
+        ({"names": "rezznet*"}, ValueError, r"names: 'rezznet\*' matches none of the 1826 models"),
+        ({"names": []}, TypeError, "names must be a string or a list of strings"),
+        ({"max_gmacs": "4"}, TypeError, "max_gmacs must be a number; got '4'"),
+        ({"min_top1": float("nan")}, ValueError, "min_top1 must be a finite number"),
+        ({"max_parameters": True}, TypeError, "max_parameters must be a number"),
+        ({"self_supervised": "yes"}, TypeError, "self_supervised must be True, False or None"),
+    ],
+    ids=str,
+)
+def test_filters_that_cannot_be_read(filters, error, message):
+    with pytest.raises(error, match=message):
+        load_catalogue().filter(**filters)
+
+
+def test_the_filter_that_leaves_nothing_is_named():
+    catalogue = load_catalogue()
+    n_small = len(catalogue.filter("resnet*", max_parameters=12e6))
+    message = f"no model is left: min_top1=89 removes the last {n_small} of {len(catalogue)}"
+    with pytest.raises(ValueError, match=message):
+        catalogue.filter("resnet*", max_parameters=12e6, min_top1=89)
+    # An unknown word is said though another filter leaves nothing.
+    with pytest.raises(ValueError, match="license has 'gpl'"):
+        catalogue.filter(max_parameters=1, license="gpl")
+
+
+def test_sorted_by_a_column_with_unknown_values_last():
+    catalogue = load_catalogue()
+    known = np.sort(catalogue["top1"][np.isfinite(catalogue["top1"])])
+    for ascending in (True, False):
+        values = catalogue.sort_by("top1", ascending=ascending)["top1"]
+        assert np.array_equal(values[: len(known)], known if ascending else known[::-1])
+        assert np.isnan(values[len(known) :]).all()
+    assert catalogue.sort_by("name")["name"].tolist() == sorted(catalogue["name"].tolist())
+    # Equal values keep their order.
+    names = catalogue.sort_by("license", ascending=False)["name"][-25:].tolist()
+    assert names == catalogue["name"][catalogue["license"] == ""].tolist()
+    with pytest.raises(KeyError, match="'color' is no column"):
+        catalogue.sort_by("color")

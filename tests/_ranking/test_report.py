@@ -1,10 +1,11 @@
 """HTML for a browser: the report of a ranking, and the selector in a notebook."""
 
+import io
 import json
 import re
 import shutil
 import subprocess
-import sys
+from ast import literal_eval
 from html.parser import HTMLParser
 from importlib import resources
 
@@ -17,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_ncti import ModelSelector, Ranking, __version__
 from sklearn_ncti._cli import main
-from sklearn_ncti._report.report import fine_tuning_code, ranking_report
+from sklearn_ncti._ranking.report.page import RankedData, fine_tuning_code, ranking_report
+from sklearn_ncti._ranking.report.verdict import verdict
 from sklearn_ncti._utils.terminal import printable
 from sklearn_ncti.datasets import load_digit_images, load_zoo
 
@@ -89,58 +91,180 @@ def ranking():
 
 
 @pytest.fixture
-def report(ranking, images):
-    pytest.importorskip("matplotlib")
-    return ranking_report(ranking, *images, settings={"folder": HOSTILE, "jobs": 1})
+def data(images):
+    """The same images as the report shows them: four examples of each class."""
+    pil = pytest.importorskip("PIL.Image")
+    paths, labels = images
+    classes, counts = np.unique(labels, return_counts=True)
+    examples = {}
+    for i, name in enumerate(classes):
+        examples[i] = []
+        for j in np.flatnonzero(labels == name)[:4]:
+            file = io.BytesIO()
+            pil.open(paths[j]).convert("RGB").save(file, "JPEG")
+            examples[i].append(file.getvalue())
+    return RankedData(classes, counts, examples=examples)
 
 
-def test_what_the_report_tells(report, images):
+@pytest.fixture
+def report(ranking, data):
+    settings = {"folder": HOSTILE, "jobs": 1}
+    return ranking_report(ranking, data, settings=settings, timm_model="vit.b")
+
+
+def test_what_the_report_tells(report):
     document = Document(report)
     rows = [row for row in document.rows if row]
-    assert [row[:3] for row in rows[:4]] == [
-        ["1", "vit.b", "1.750"],
-        ["2", "tiny", "1.250"],
-        ["3", "resnet18.a1_in1k", "0.500"],
+    assert [row[:3] for row in rows] == [
+        ["1", "vit.b", "1.75"],
+        ["2", "tiny", "1.25"],
+        ["3", "resnet18.a1_in1k", "0.50"],
         ["4", HOSTILE, "failed"],
     ]
-    assert [HOSTILE, f"ValueError: {HOSTILE}\nsecond line"] in rows
-    assert [["<b>two", "6", ""], ["one", "6", ""], ["zero", "6", ""]] == rows[-3:]
     for words in (
         "Fine-tune first: vit.b",
         "4 candidates ranked on 18 images of 3 classes",
         "18 images in 3 classes, from 6 to 6 of each",
+        "<b>two 6",
         "model = timm.create_model('vit.b', pretrained=True, num_classes=3)",
         "score = ncc (minmax over the candidates; larger is better)",
         "Neural Collapse on the Target Dataset",
         f"sklearn_ncti{__version__}",
         f"scikit-learn{sklearn.__version__}",
         f"folder{HOSTILE}",
+        f"{HOSTILE}ValueError: {HOSTILE}",
     ):
         assert words in document.text
-    assert sum(tag == "svg" for tag, _ in document.tags) == 2
+    # The verdict comes before anything else that is read.
+    assert document.text.index("Fine-tune first") < document.text.index("4 candidates")
+    assert sum(tag == "svg" for tag, _ in document.tags) == 1
     assert sum(tag == "img" for tag, _ in document.tags) == 12
 
 
+def test_a_report_of_totals_alone(tmp_path):
+    file = tmp_path / "report.html"
+    ranking = Ranking.from_scores({"a": 1.0, "<b>": 0.5})
+    ranking.report(file)
+    document = Document(file.read_text(encoding="utf-8"))
+    assert [row for row in document.rows if row] == [["1", "a", "1.00"], ["2", "<b>", "0.50"]]
+    assert "Where a is the name of a timm model" in document.text
+    assert "num_classes=...)" in document.text
+    assert "Data set" not in document.text
+    assert "svg" not in [tag for tag, _ in document.tags]
+
+
+def test_an_existing_file_stays(tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text("precious")
+    ranking = Ranking.from_scores({"a": 1.0, "b": 0.5})
+    with pytest.raises(FileExistsError, match=r"report\.html' exists; .* overwrite=True"):
+        ranking.report(file)
+    assert file.read_text() == "precious"
+    ranking.report(str(file), overwrite=True)
+    assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def resampled(score, probability, group):
+    """A ranking whose rows were resampled, with what the resamples said."""
+    score = np.array(score)
+    results = {
+        "model": np.array(list("abcdefgh")[: len(score)], dtype=object),
+        "score": score,
+        "score_low": score - 0.1,
+        "score_high": score + 0.3,
+        "rank_low": np.ones(len(score)),
+        "rank_high": np.full(len(score), float(len(score))),
+        "held": np.zeros(len(score), dtype=bool),
+        "best_probability": np.array(probability),
+        "group": np.array(group),
+    }
+    return Ranking(results, resamples=np.tile(score, (40, 1)))
+
+
+def test_a_verdict_names_all_that_cannot_be_told_apart():
+    ranking = resampled([0.1, 1.9, 1.8, 1.7], [0.0, 0.69, 0.24, 0.07], [2, 1, 1, 1])
+    headline, sentences, shown = verdict(ranking)
+    assert headline == "Fine-tune one of these three"
+    assert "b is first with probability 0.69" in sentences[0]
+    assert shown == [1, 2, 3]
+
+
+def test_a_verdict_names_the_only_one():
+    headline, _, shown = verdict(resampled([0.1, 1.9], [0.02, 0.98], [2, 1]))
+    assert (headline, shown) == ("Fine-tune first: b", [1])
+
+
+def test_a_verdict_does_not_contradict_the_resamples():
+    """The largest score need not be the most probable first where rows are few."""
+    ranking = resampled([2.0, 1.5, 1.0], [0.0, 0.44, 0.1], [1, 1, 2])
+    headline, sentences, shown = verdict(ranking)
+    assert "first: a" not in headline
+    assert "a has the largest score, but b is more often first" in sentences[0]
+    assert shown == [1, 0]
+
+
+def test_a_verdict_on_many_shows_the_most_probable():
+    score = np.linspace(2.0, 1.0, 8)
+    probability = [0.3, 0.05, 0.2, 0.05, 0.25, 0.05, 0.05, 0.05]
+    headline, _, shown = verdict(resampled(score, probability, [1] * 8))
+    assert headline == "No clear first: 8 of 8 candidates may be it"
+    assert shown == [0, 4, 2]
+
+
+def test_a_verdict_on_one_candidate_compares_nothing():
+    headline, sentences, shown = verdict(Ranking.from_scores({"a": 1.0}))
+    assert headline == "The only candidate: a"
+    assert "nothing was compared" in sentences[0]
+    assert shown == [0]
+
+
+def test_intervals_are_drawn_where_they_lie():
+    """The scale goes from zero to the largest upper end."""
+    ranking = resampled([1.0, 3.7], [0.0, 1.0], [2, 1])
+    tags = Document(ranking_report(ranking)).tags
+    at = [i for i, (_, attrs) in enumerate(tags) if attrs.get("class") == "bar interval"]
+    styles = [[tags[i + k][1]["style"] for k in (1, 2)] for i in at]
+    drawn = [[float(x) for x in re.findall(r"[0-9.]+(?=%)", " ".join(s))] for s in styles]
+    # left and width of the interval, and the place of the score; best candidate first.
+    np.testing.assert_allclose(drawn, [[90, 10, 92.5], [22.5, 10, 25]], atol=0.06)
+
+
+def test_warnings_of_the_ranking_follow_the_verdict():
+    ranking = Ranking({"model": ["a", "b"], "score": [1.0, 0.0]}, notes=["n = 9 rows are few"])
+    report = ranking_report(ranking)
+    assert '<p class="warning">n = 9 rows are few</p>' in report
+    assert Document(report).text.count("n = 9 rows are few") == 1
+
+
+def test_size_of_the_weights_is_four_bytes_for_a_parameter(ranking):
+    ranking.results["n_parameters"] = np.array([25e6, 1e6, np.nan, 5e5])
+    rows = [row for row in Document(ranking_report(ranking)).rows if row]
+    sizes = [row[5] for row in rows]
+    assert sizes == ["4.0", "2.0", "100.0", "-"]
+
+
 def test_style_and_script_are_those_of_the_package(report):
-    for name, tag in (("style.css", "style"), ("sort.js", "script")):
-        text = resources.files("sklearn_ncti._report").joinpath(name).read_text(encoding="utf-8")
+    for name, tag in (("report.css", "style"), ("report.js", "script")):
+        text = (
+            resources.files("sklearn_ncti._ranking.report")
+            .joinpath(name)
+            .read_text(encoding="utf-8")
+        )
         assert f"<{tag}>\n{text}</{tag}>" in report
 
 
 def test_nothing_of_the_users_becomes_markup(report):
     document = Document(report)
     assert [tag for tag, _ in document.tags].count("script") == 1
-    assert "b" not in [tag for tag, _ in document.tags]
     assert HOSTILE not in report
 
 
 @pytest.mark.parametrize(
     "name", [r"$\frac$", "$$", "mod\udce8le", "a\x00b", "\x1b]0;title\x07\x9b1m\u202ea\n\r\x7f"]
 )
-def test_a_report_of_any_name(images, name):
-    pytest.importorskip("matplotlib")
-    paths, labels = images
-    labels = np.where(labels == "one", name, labels)
+def test_a_report_of_any_name(name):
+    data = RankedData(np.array([name, "other"], dtype=object), np.array([6, 5]))
     results = {
         "model": np.array([name, "b", f"bad {name}"], dtype=object),
         "score": [1.0, 0.0, np.nan],
@@ -150,13 +274,16 @@ def test_a_report_of_any_name(images, name):
         "error": np.array(["", "", f"ValueError: {name}\nsecond line"], dtype=object),
     }
     ranking = Ranking(results, normalization="minmax", weights={}, scorers=[name])
-    report = ranking_report(ranking, paths, labels, settings={"folder": name, name: [name]})
+    settings = {"folder": name, name: [name]}
+    report = ranking_report(ranking, data, settings=settings, timm_model=name)
     document, shown = Document(report), printable(name)
     assert f"Fine-tune first: {shown}" in document.text
-    assert [shown, "6", ""] in document.rows
+    assert f"{shown} 6" in document.text
     # A message keeps its lines.
     message = printable(f"ValueError: {name}\nsecond line", keep="\n")
-    assert [f"bad {shown}", message] in document.rows
+    assert " ".join(message.split()) in document.text
+    code = fine_tuning_code(name, 2)
+    assert literal_eval(re.search(r"create_model\((.+), pretrained", code).group(1)) == name
     assert printable(report, keep="\n") == report
 
 
@@ -171,37 +298,32 @@ def test_the_report_loads_nothing(report):
     assert not re.findall(r"@import|url\((?!#)", report)
 
 
-def test_examples_are_images_that_can_be_read(ranking, images):
-    pytest.importorskip("matplotlib")
-    paths, labels = images
-    for path in paths[:4]:
-        with open(path, "w") as file:
-            file.write("no image")
-    document = Document(ranking_report(ranking, paths, labels, settings={}, n_skipped=4))
-    assert "14 images of 3 classes (4 more could not be read" in document.text
-    # Two of the class are left, and four of each of the others are shown.
-    assert sum(tag == "img" for tag, _ in document.tags) == 2 + 4 + 4
-
-
-def test_no_picture_of_speed_where_none_was_measured(ranking, images):
-    pytest.importorskip("matplotlib")
+def test_no_picture_of_speed_where_none_was_measured(ranking):
     ranking.results["images_per_second"] = np.full(4, np.nan)
-    document = Document(ranking_report(ranking, *images, settings={}))
-    assert sum(tag == "svg" for tag, _ in document.tags) == 1
+    document = Document(ranking_report(ranking))
+    assert "svg" not in [tag for tag, _ in document.tags]
     assert "images/s" not in document.text
 
 
-def test_the_lines_of_timm_run():
+def test_the_lines_of_timm_fine_tune_a_model(images, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("timm")
+    pytest.importorskip("torchvision")
+    (tmp_path / "images").rename(tmp_path / "train")
+    monkeypatch.chdir(tmp_path)
+    code = fine_tuning_code(load_zoo()[0][1].model, 3)
     names = {}
-    exec(fine_tuning_code(load_zoo()[0][1].model, 7), names)
-    assert names["model"](torch.zeros(2, 3, 32, 32)).shape == (2, 7)
-    assert callable(names["transform"])
+    exec(code.replace("range(10)", "range(2)"), names)
+    assert names["logits"].shape == (18, 3)
+    assert torch.isfinite(names["loss"])
+    # The weights have moved.
+    fresh = {}
+    exec(code.partition("config")[0], fresh)
+    pairs = zip(names["model"].parameters(), fresh["model"].parameters(), strict=True)
+    assert any(not torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
 def test_from_the_command_line(capsys, images, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
     pytest.importorskip("timm")
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     file = tmp_path / "report.html"
@@ -213,6 +335,7 @@ def test_from_the_command_line(capsys, images, tmp_path, monkeypatch):
     document = Document(file.read_text(encoding="utf-8"))
     best = out.splitlines()[1].split()[1]
     assert f"Fine-tune first: {best}" in document.text
+    assert sum(tag == "img" for tag, _ in document.tags) == 12
     assert "n_components4" in document.text
     assert "device" in document.terms
     assert not {"html", "json", "run", "images", "force"} & set(document.terms)
@@ -222,18 +345,9 @@ def test_from_the_command_line(capsys, images, tmp_path, monkeypatch):
     assert file.read_text() == "precious"
     assert main([*command, "--n-components", "4", "--force"]) == 0
     assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    # So is a report that cannot be drawn.
-    capsys.readouterr()
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main([*command, "--force"]) == 1
-    out, err = capsys.readouterr()
-    assert "pip install 'sklearn-ncti[plot]'" in err
-    assert (out, len(err.splitlines())) == ("", 1)
-    assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 def test_a_class_whose_name_is_not_utf8(capsys, images, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
     pytest.importorskip("timm")
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     try:
@@ -244,8 +358,8 @@ def test_a_class_whose_name_is_not_utf8(capsys, images, tmp_path, monkeypatch):
     model = load_zoo()[0][1].model
     command = ["rank", str(tmp_path / "images"), "--models", model, "--n-components", "4"]
     assert main([*command, "--html", str(file)]) == 0
-    rows = Document(file.read_text(encoding="utf-8")).rows
-    assert [rf"{renamed.name[:3]}\udce8le $$", "6", ""] in rows
+    text = Document(file.read_text(encoding="utf-8")).text
+    assert rf"{renamed.name[:3]}\udce8le $$ 6" in text
 
 
 @pytest.fixture
@@ -286,7 +400,7 @@ document.body.append(shown);
 
 def test_sorting_in_a_browser(browse, report):
     probe = """
-    const table = document.querySelector("table.sortable");
+    const table = document.querySelector("table.ranking");
     const order = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
     const click = (name) => {
       const heads = [...table.tHead.querySelectorAll("button")];
@@ -308,31 +422,69 @@ def test_sorting_in_a_browser(browse, report):
     assert model == ["4321", "model"]
 
 
+def test_filter_and_columns_in_a_browser(browse, report):
+    probe = """
+    const table = document.querySelector("table.ranking");
+    const visible = () => [...table.tBodies[0].rows].filter((row) => !row.hidden)
+      .map((row) => row.cells[0].textContent).join("");
+    const filter = (text) => {
+      const box = document.querySelector("input[type=search]");
+      box.value = text;
+      box.dispatchEvent(new Event("input"));
+      return [visible(), document.querySelector("output").textContent];
+    };
+    const widths = () => [...table.tHead.rows[0].cells].map((head) => head.offsetWidth > 0);
+    const names = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+    const choice = (name) => [...document.querySelectorAll(".choices label")]
+      .find((label) => label.textContent === name).querySelector("input").click();
+    const found = { names, filtered: [filter("NET"), filter("nothing"), filter("")] };
+    found.before = widths();
+    choice("raw ncc");
+    choice("images/s");
+    found.after = widths();
+    """
+    markup, console = browse(report.replace("</body>", f"<script>{probe}{SHOW}</script></body>"))
+    assert console == []
+    found = result_of(markup)
+    assert found["filtered"] == [["3", "1 of 4"], ["", "0 of 4"], ["1234", ""]]
+    before = dict(zip(found["names"], found["before"], strict=True))
+    after = dict(zip(found["names"], found["after"], strict=True))
+    assert {name for name in before if before[name] != after[name]} == {"raw ncc", "images/s"}
+    assert (before["raw ncc"], before["images/s"]) == (False, True)
+
+
 def test_the_browser_tells_of_errors(browse):
     """An empty console means no errors only if errors are shown there."""
     _, console = browse("<script>nowhere()</script><script>console.error('mine')</script>")
     assert len(console) == 2
 
 
-def test_a_phone_scrolls_tables_and_not_the_page(browse, report):
-    frame = f"<iframe style='width: 390px; height: 800px' srcdoc='{escape_attribute(report)}'>"
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_on_any_screen(browse, report, width):
+    style = f"width: {width}px; height: 800px"
+    frame = f"<iframe style='{style}' srcdoc='{escape_attribute(report)}'>"
     probe = """
     const frame = document.querySelector("iframe");
     frame.addEventListener("load", () => {
       const inside = frame.contentDocument, root = inside.documentElement;
-      const boxes = [...inside.querySelectorAll(".box")];
+      const parts = [...inside.querySelectorAll("td, th, .box, svg, img, figure, p, li, dd")];
+      const right = (part) => part.getBoundingClientRect().right;
       const found = {
         page: [root.scrollWidth, root.clientWidth],
-        wider: boxes.filter((box) => box.scrollWidth > box.clientWidth).length,
+        cut: parts.filter((part) => right(part) > root.clientWidth + 0.5).length,
+        scrolled: parts.filter((part) => part.scrollWidth > part.clientWidth + 1
+          && part.matches(".box")).length,
+        parts: parts.length,
       };
       SHOW
     });
     """.replace("SHOW", SHOW)
     markup, _ = browse(f"<body>{frame}</iframe><script>{probe}</script></body>")
     found = result_of(markup)
-    scrolled, width = found["page"]
-    assert scrolled == width <= 390
-    assert found["wider"] >= 2
+    scrolled, inner = found["page"]
+    assert scrolled == inner <= width
+    assert (found["cut"], found["scrolled"]) == (0, 0)
+    assert found["parts"] > 40
 
 
 def escape_attribute(text):

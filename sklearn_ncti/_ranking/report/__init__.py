@@ -1,0 +1,1 @@
+"""A ranking as one self-contained HTML file."""

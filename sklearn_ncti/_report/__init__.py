@@ -1,1 +1,0 @@
-"""A ranking of images as one HTML file."""

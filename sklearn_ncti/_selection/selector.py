@@ -24,7 +24,7 @@ from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import check_labels
 from ..backbones import TimmBackbone
-from ..backbones._base import BaseBackbone
+from ..backbones._backbone import Backbone
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .examples import summarize
@@ -447,7 +447,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         reserved = self.get_params(deep=False)
         candidates = named_transformers(self.models, reserved=reserved)
-        backbones = [model for _, model in candidates if isinstance(model, BaseBackbone)]
+        backbones = [model for _, model in candidates if isinstance(model, Backbone)]
         facts = facts_of_candidates(candidates)
         # Candidates of one ranking share their device in nearly all cases.
         if not backbones:

@@ -307,6 +307,31 @@ def test_successive_halving_extracts_each_text_once(pool, tokenized):
         np.testing.assert_allclose(results[name][last], whole[name][last], **OF_FLOAT32)
 
 
+def test_report_shows_escaped_examples(pool, tmp_path):
+    texts = [f"<b>{text}</b> {'x' * 300}" for text in TEXTS]
+    selector = select(candidates(pool)).fit(texts, LABELS)
+    pytest.importorskip("matplotlib")
+    selector.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "60 texts of 3 classes" in page
+    assert page.count("&lt;b&gt;") == 3 * 4
+    assert "<b>" + TEXTS[0] not in page
+    assert "x" * 250 not in page
+
+
+def test_prior_from_the_weights(tmp_path):
+    """It does not depend on the texts, and comes from the cache without a network."""
+    names = [write_text_model(tmp_path / f"m{i}", seed=i, width=64) for i in range(2)]
+    first, second = (
+        select(candidates(names), prior="weights", memory=tmp_path / "cache")
+        .fit(texts, LABELS)
+        .results_["prior"]
+        for texts in (TEXTS, TEXTS[::-1])
+    )
+    assert first[0] != first[1]
+    np.testing.assert_array_equal(first, second)
+
+
 SCRIPT = """
 import os, sys, time
 from sklearn_ncti import ModelSelector, NCTIScorer, TextBackbone

@@ -21,6 +21,7 @@ from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
 from ..backbones._backbone import Backbone
 from ..backbones._identity import identify_images, identify_texts, stamp_files
+from ..backbones._sources import ImageSource, is_torch_dataset
 from ..backbones._store import FeatureStore
 from ..backbones._texts import Texts, warn_of_empty
 
@@ -63,7 +64,7 @@ class FitContext:
     needs_weighted_alpha : bool, default=False
         Whether the weights of networks are measured, for a prior.
 
-    images : ndarray or list, default=None
+    images : ndarray, list or ImageSource, default=None
         The rows as images, None if no candidate takes images.
 
     texts : Texts, default=None
@@ -102,7 +103,7 @@ class FitContext:
     verbose: int = 0
     only_scored: bool = True
     needs_weighted_alpha: bool = False
-    images: np.ndarray | list | None = None
+    images: np.ndarray | list | ImageSource | None = None
     texts: Texts | None = None
     stamps: Mapping[str, list[int]] = field(default_factory=dict)
     store: FeatureStore | None = None
@@ -126,7 +127,7 @@ class FitContext:
     @property
     def readable_X(self) -> Any:
         """The rows that are scored."""
-        return _safe_indexing(self.X, self.rows) if self.unreadable else self.X
+        return rows_of(self.X, self.rows) if self.unreadable else self.X
 
     @property
     def readable_y(self) -> np.ndarray:
@@ -173,11 +174,10 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
     TypeError or ValueError
         If all models are backbones and the rows are no images, or the memory has no folder.
     """
-    context = replace(context, stamps=stamp_files(context.X))
     backbones = {model.takes: model for model in models if isinstance(model, Backbone)}
     if not backbones:
-        return context
-    checked = {}
+        return replace(context, stamps=stamp_files(context.X))
+    checked: dict[str, Any] = {}
     for kind, backbone in backbones.items():
         try:
             checked[kind] = backbone.check_rows(context.X)
@@ -185,19 +185,31 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
             # Candidates of other kinds may know what to do with it.
             if len(backbones) == 1 and all(isinstance(model, Backbone) for model in models):
                 raise
-    if not checked:
-        return context
     images, texts = checked.get("images"), checked.get("texts")
+    if isinstance(images, ImageSource) or (images is not None and is_torch_dataset(context.X)):
+        # Other candidates get the images as well, without the labels.
+        context = replace(context, X=images)
+    stamps = stamp_files(context.X if images is None else images)
+    context = replace(context, images=images, texts=texts, stamps=stamps)
     if texts is not None:
         warn_of_empty(texts)
-    context = replace(context, images=images, texts=texts, store=_store_in(context.memory))
-    if context.store is None:
+    store = _store_in(context.memory) if checked else None
+    if store is None:
         return context
     return replace(
         context,
-        images_identity=None if images is None else identify_images(images, context.stamps),
+        store=store,
+        images_identity=None if images is None else identify_images(images, stamps),
         texts_identity=None if texts is None else identify_texts(texts),
     )
+
+
+def rows_of(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of anything that holds rows."""
+    if isinstance(X, ImageSource):
+        return X.take(rows)
+    has_items = hasattr(X, "__getitem__") or hasattr(X, "iloc")
+    return _safe_indexing(X if has_items else np.asarray(X), rows)
 
 
 def readable_rows(unreadable: Mapping[int, str], n_rows: int) -> np.ndarray:

@@ -16,7 +16,6 @@ from .._scoring.candidate import ExtractionFacts
 from .._scoring.scorers import response_of
 from .._utils.arrays import to_host
 from .._utils.stacklevel import find_stack_level
-from .._utils.validation import check_labels
 from ..backbones._backbone import Backbone
 from ..backbones._base import NoHeadError, bad_images_text
 from ..backbones._identity import stamp_files
@@ -205,7 +204,7 @@ def _check_left(y, unreadable, context) -> None:
     """Check of the readable rows what was checked of all when the fit began."""
     resampling = context.resampling
     try:
-        check_labels(y)
+        context.scorers.check_labels(y)
         # Called only where it raises: what it warns of was said before.
         if resampling is not None and np.unique(y, return_counts=True)[1].min() < 2:
             ranking = context.scorers.ranking

@@ -31,7 +31,7 @@ OLDEST = \
 # Those of the optional packages. Later releases of pyparsing warn of what matplotlib 3.7 calls.
 OLDEST_TORCH = \
 	"torch==2.6.0; python_version < '3.14'" "torchvision==0.21.0; python_version < '3.14'" \
-	"timm==1.0.26" "tqdm==4.64.0" "pillow==10.1.0; python_version < '3.12'" \
+	"timm==1.0.26" "transformers==5.18.0" "tqdm==4.64.0" "pillow==10.1.0; python_version < '3.12'" \
 	"matplotlib==3.7.0; python_version < '3.12'" "pandas==2.0.0; python_version < '3.12'" \
 	"pyparsing<3.1; python_version < '3.12'"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from . import backbones, companions, datasets
     from ._selection.halving import HalvingModelSelector
     from ._selection.selector import ModelSelector
-    from .backbones import TimmBackbone, TorchBackbone
+    from .backbones import TextBackbone, TimmBackbone, TorchBackbone
     from .datasets import load_image_folder
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "RankingDisplay",
     "SELIGeometry",
     "SourceAttributes",
+    "TextBackbone",
     "TimmBackbone",
     "TorchBackbone",
     "WithinClassVariability",
@@ -51,6 +52,7 @@ __all__ = [
 _MODULE_OF = {
     "HalvingModelSelector": "_selection.halving",
     "ModelSelector": "_selection.selector",
+    "TextBackbone": "backbones",
     "TimmBackbone": "backbones",
     "TorchBackbone": "backbones",
     "load_image_folder": "datasets",

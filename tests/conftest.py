@@ -21,3 +21,13 @@ def shared():
 @pytest.fixture
 def problem():
     return make_problem()
+
+
+@pytest.fixture(scope="session")
+def text_models(tmp_path_factory):
+    """Names of tiny text encoders by their kind: "bert", "gpt2" and "t5"."""
+    # Late: tests of other parts run without torch.
+    from text_pool import write_text_model
+
+    folder = tmp_path_factory.mktemp("text_models")
+    return {kind: write_text_model(folder / kind, kind) for kind in ("bert", "gpt2", "t5")}

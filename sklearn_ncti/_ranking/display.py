@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._scoring.agreement import order_agreement
+from .._scoring.columns import COLUMNS
 from .._scoring.scorers import check_scorers, is_ncti
 from .._utils.optional import import_optional
 from .labels import LabelPlacer
@@ -416,7 +417,8 @@ class RankingDisplay:
             above += np.maximum(values, 0)
 
     def _plot_pareto(self, ax, kwargs):
-        faster = self.cost_name == "images_per_second"
+        column = COLUMNS.get(self.cost_name)
+        faster = column is not None and bool(column.larger_is_better)
         shown = np.isfinite(self.scores) & np.isfinite(self.costs)
         ahead = shown & np.isin(self.names, list(self.frontier))
         _draw_front(ax, self.costs[ahead], self.scores[ahead], more_is_better=faster)

@@ -307,6 +307,11 @@ def _texts(texts: Iterable[str]) -> np.ndarray:
 def _facts_columns(candidates: Sequence[CandidateResult]) -> dict[str, np.ndarray]:
     """Columns of the candidates' facts."""
     facts = [candidate.facts for candidate in candidates]
+    of_texts = {
+        "texts_per_second": np.array([of.texts_per_second for of in facts]),
+        "tokens_per_second": np.array([of.tokens_per_second for of in facts]),
+        "n_truncated": np.array([of.n_truncated for of in facts], dtype=float),
+    }
     return {
         "n_features": np.array([candidate.n_features for candidate in candidates]),
         "shrinkage": np.array([candidate.shrinkage for candidate in candidates]),
@@ -317,6 +322,8 @@ def _facts_columns(candidates: Sequence[CandidateResult]) -> dict[str, np.ndarra
         "device_time": np.array([of.device_time for of in facts]),
         "n_parameters": np.array([of.n_parameters for of in facts]),
         "license": _texts(of.license for of in facts),
+        # Columns that rankings of images and of feature matrices do without.
+        **(of_texts if np.isfinite(list(of_texts.values())).any() else {}),
     }
 
 

@@ -241,7 +241,7 @@ class Ranking(RankingResults):
         ----------
         cost : str or dict of str to float, default="images_per_second"
             A column of `results`, or the cost of each candidate by its name. Smaller is better,
-            but for "images_per_second", where larger is.
+            but for "images_per_second" and "texts_per_second", where larger is.
 
         Returns
         -------

@@ -152,7 +152,7 @@ def _gains(results: RankingResults, cost: str | Mapping[str, float]) -> np.ndarr
     if isinstance(cost, str):
         values = columns.get(cost)
         if values is None or values.dtype.kind not in "iuf" or cost in ("rank", "score"):
-            costs = ("images_per_second", "n_parameters", "n_features")
+            costs = tuple(name for name, known in COLUMNS.items() if known.is_cost)
             raise ValueError(
                 "cost must be a column of results that holds costs, such as one of "
                 f"{[name for name in costs if name in columns]}, or a dict of name to cost; got "

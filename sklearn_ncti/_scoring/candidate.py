@@ -59,8 +59,14 @@ class ExtractionFacts:
         Seconds until the features were available.
 
     images_per_second, decode_time, device_time : float
-        Speed of the extraction, and seconds of waiting for images and of the network; NaN for
-        cached features.
+        Speed of the extraction, and seconds of waiting for images or tokens and of the network;
+        NaN for cached features.
+
+    texts_per_second, tokens_per_second : float
+        Speed of the network on texts; NaN for images and for cached features.
+
+    n_truncated : float
+        Number of texts that were longer than the network takes; NaN for images.
 
     n_parameters : float
         Parameters of the network up to the features.
@@ -78,6 +84,9 @@ class ExtractionFacts:
 
     extract_time: float = NAN
     images_per_second: float = NAN
+    texts_per_second: float = NAN
+    tokens_per_second: float = NAN
+    n_truncated: float = NAN
     decode_time: float = NAN
     device_time: float = NAN
     n_parameters: float = NAN

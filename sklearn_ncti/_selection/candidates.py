@@ -5,13 +5,24 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
+from numbers import Integral
 from typing import Any
+
+from sklearn.base import clone
 
 from .._scoring.scorers import is_pair
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
-from ..backbones import TimmBackbone, TorchBackbone, check_model_name, expand_model_names
+from ..backbones import (
+    TextBackbone,
+    TimmBackbone,
+    TorchBackbone,
+    check_model_name,
+    expand_model_names,
+)
 from ..backbones._names import is_wildcard
+from ..backbones._sentence import SentenceEncoder, is_sentence_transformer
+from ..backbones._text_folder import check_text_model
 from ..datasets import load_catalogue
 
 
@@ -30,7 +41,8 @@ def named_transformers(
     Parameters
     ----------
     models : list
-        Names of timm, wildcards, torch modules, transformers, or (name, model) pairs.
+        Names of timm, wildcards, torch modules, transformers, SentenceTransformers, or (name,
+        model) pairs. A text backbone of several layers is a candidate for each.
 
     verbose : int, default=0
         What the backbones of names get.
@@ -143,12 +155,27 @@ def _found(models, verbose) -> list[tuple[str, Any, bool]]:
         elif isinstance(item, str) and item in from_wildcards:
             continue
         elif is_pair(item):
-            found.append((item[0], as_transformer(item[1], verbose), True))
+            found += _of_each_layer(item[0], as_transformer(item[1], verbose), True)
         else:
             transformer = as_transformer(item, verbose)
             chosen = isinstance(transformer, TimmBackbone)
-            found.append((_default_name(transformer), transformer, chosen))
+            found += _of_each_layer(_default_name(transformer), transformer, chosen)
     return found
+
+
+def _of_each_layer(name, transformer, chosen) -> list[tuple[str, Any, bool]]:
+    """Return a candidate, or one for each layer of a text backbone of several."""
+    if not isinstance(transformer, TextBackbone) or isinstance(transformer.layer, Integral):
+        return [(name, transformer, chosen)]
+    try:
+        layers = transformer.layers()
+    except Exception:
+        # It fails again, and alone, when the candidate runs.
+        return [(name, transformer, chosen)]
+    return [
+        (f"{name} layer {layer}", clone(transformer).set_params(layer=layer), chosen)
+        for layer in layers
+    ]
 
 
 def _numbered(found) -> list[tuple[str, Any]]:
@@ -167,6 +194,8 @@ def as_transformer(model: Any, verbose: int = 0) -> Any:
     """Return the transformer for a model in any of its forms."""
     if isinstance(model, str):
         model = TimmBackbone(model, verbose=max(0, int(verbose) - 1))
+    elif is_sentence_transformer(model):
+        model = SentenceEncoder(model)
     elif _is_torch_module(model):
         model = TorchBackbone(model)
     if isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "transform")):
@@ -176,6 +205,8 @@ def as_transformer(model: Any, verbose: int = 0) -> Any:
         )
     if isinstance(model, TimmBackbone):
         check_model_name(model.model, model.pretrained)
+    if isinstance(model, TextBackbone):
+        check_text_model(model.model)
     return model
 
 
@@ -187,11 +218,13 @@ def _is_torch_module(model) -> bool:
 
 def _default_name(transformer) -> str:
     """Return the name of a candidate that was given without one."""
-    if isinstance(transformer, TimmBackbone):
+    if isinstance(transformer, TimmBackbone | TextBackbone):
         return transformer.model
     named = transformer
     if isinstance(transformer, TorchBackbone):
         named = transformer.module
         if isinstance(named, str | os.PathLike):
             return os.fspath(named)
+    if isinstance(transformer, SentenceEncoder):
+        named = transformer.model
     return getattr(named, "__name__", type(named).__name__).lower()

@@ -19,10 +19,11 @@ from .._scoring.bootstrap import Resampling
 from .._scoring.candidate import CandidateResult
 from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
-from ..backbones._base import BaseBackbone
-from ..backbones._identity import identify_images, stamp_files
-from ..backbones._sources import ImageSource, as_images, is_torch_dataset
+from ..backbones._backbone import Backbone
+from ..backbones._identity import identify_images, identify_texts, stamp_files
+from ..backbones._sources import ImageSource, is_torch_dataset
 from ..backbones._store import FeatureStore
+from ..backbones._texts import Texts, warn_of_empty
 
 _COPY_LOCK = Lock()
 
@@ -66,14 +67,17 @@ class FitContext:
     images : ndarray, list or ImageSource, default=None
         The rows as images, None if no candidate takes images.
 
+    texts : Texts, default=None
+        The rows as texts, None if no candidate takes texts.
+
     stamps : dict of str to list of int
         Size and time of change of the files among the rows when the fit began.
 
     store : FeatureStore, default=None
         Cache of what backbones compute, None without one.
 
-    images_identity : str, default=None
-        What stands for the images in the keys of that cache.
+    images_identity, texts_identity : str, default=None
+        What stands for the images, or the texts, in the keys of that cache.
 
     unreadable : dict of int to str
         Positions of unreadable images, which are left out, and why.
@@ -100,9 +104,11 @@ class FitContext:
     only_scored: bool = True
     needs_weighted_alpha: bool = False
     images: np.ndarray | list | ImageSource | None = None
+    texts: Texts | None = None
     stamps: Mapping[str, list[int]] = field(default_factory=dict)
     store: FeatureStore | None = None
     images_identity: str | None = None
+    texts_identity: str | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
     kept_in: str | None = None
     deadline: float = math.inf
@@ -134,6 +140,20 @@ class FitContext:
         alone = self.only_scored and self.store is None and self.kept_in is None
         return alone and is_ncti(self.scorers.ranking)
 
+    def has_rows_for(self, model: Backbone) -> bool:
+        """Whether the rows are what a backbone takes."""
+        return (self.images if model.takes == "images" else self.texts) is not None
+
+    def rows_for(self, model: Backbone) -> Any:
+        """Return the rows as what a backbone takes, which may be unchecked yet."""
+        rows = self.images if model.takes == "images" else self.texts
+        return model.check_rows(self.X) if rows is None else rows
+
+    def rows_identity(self, model: Backbone) -> dict[str, str | None]:
+        """Return what stands for the rows of a backbone in the keys of the cache."""
+        known = {"images": self.images_identity, "texts": self.texts_identity}
+        return {model.takes: known[model.takes]}
+
     def own_data(self) -> tuple[Any, np.ndarray]:
         """Return a copy of the rows that are scored, which a candidate may write to."""
         # One at a time: PIL reads the file of an image that was not loaded yet here.
@@ -154,23 +174,34 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
     TypeError or ValueError
         If all models are backbones and the rows are no images, or the memory has no folder.
     """
-    backbones = [model for model in models if isinstance(model, BaseBackbone)]
+    backbones = {model.takes: model for model in models if isinstance(model, Backbone)}
     if not backbones:
         return replace(context, stamps=stamp_files(context.X))
-    try:
-        images = as_images(context.X)
-        if isinstance(images, ImageSource) or is_torch_dataset(context.X):
-            # Other candidates get the images as well, without the labels.
-            context = replace(context, X=images)
-        context = replace(context, stamps=stamp_files(images))
-    except (TypeError, ValueError):
-        # Candidates of other kinds may know what to do with it.
-        if len(backbones) == len(models):
-            raise
-        return replace(context, stamps=stamp_files(context.X))
-    store = _store_in(context.memory)
-    identity = None if store is None else identify_images(images, context.stamps)
-    return replace(context, images=images, store=store, images_identity=identity)
+    checked: dict[str, Any] = {}
+    for kind, backbone in backbones.items():
+        try:
+            checked[kind] = backbone.check_rows(context.X)
+        except (TypeError, ValueError):
+            # Candidates of other kinds may know what to do with it.
+            if len(backbones) == 1 and all(isinstance(model, Backbone) for model in models):
+                raise
+    images, texts = checked.get("images"), checked.get("texts")
+    if isinstance(images, ImageSource) or (images is not None and is_torch_dataset(context.X)):
+        # Other candidates get the images as well, without the labels.
+        context = replace(context, X=images)
+    stamps = stamp_files(context.X if images is None else images)
+    context = replace(context, images=images, texts=texts, stamps=stamps)
+    if texts is not None:
+        warn_of_empty(texts)
+    store = _store_in(context.memory) if checked else None
+    if store is None:
+        return context
+    return replace(
+        context,
+        store=store,
+        images_identity=None if images is None else identify_images(images, stamps),
+        texts_identity=None if texts is None else identify_texts(texts),
+    )
 
 
 def rows_of(X: Any, rows: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""A few example images of each class, which a fitted selector keeps for its report."""
+"""A few example images or texts of each class, which a fitted selector keeps for its report."""
 
 import io
 import os
@@ -13,11 +13,12 @@ from ..backbones._images import BadImageError, read_image
 from ..backbones._sources import ImageSource
 from .context import FitContext
 
-# Limits of the examples, which keep reports and pickles small: classes, images of each class,
-# and pixels of the longer side.
+# Limits of the examples, which keep reports and pickles small: classes, examples of each class,
+# pixels of the longer side, and characters.
 _CLASSES = 24
 _EXAMPLES = 4
 _SIDE = 96
+_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,26 @@ class DataSummary:
     examples : dict of int to list of str or bytes
         A few images of classes, by position of the class: paths of files, and small JPEG
         images of what has no file.
+
+    texts : dict of int to list of str
+        A few texts of classes, shortened, by position of the class.
     """
 
     classes: np.ndarray
     counts: np.ndarray
     n_skipped: int = 0
     examples: Mapping[int, Sequence[str | bytes]] = field(default_factory=dict)
+    texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     def for_report(self) -> RankedData:
         """Return the same with small JPEG images in place of paths."""
-        read = {i: _read(examples) for i, examples in self.examples.items()}
+        read: dict[int, Sequence[bytes | str]] = dict(self.texts)
+        read |= {i: _read(examples) for i, examples in self.examples.items()}
         return RankedData(self.classes, self.counts, self.n_skipped, read)
 
 
 def summarize(context: FitContext) -> DataSummary:
-    """Return the classes of the rows that are scored, with examples if they are images."""
+    """Return the classes of the rows that are scored, with examples of images and texts."""
     y = context.readable_y
     # Real numbers have no classes to show.
     classes, counts = np.unique(y[:0] if is_continuous(y) else y, return_counts=True)
@@ -66,7 +72,16 @@ def summarize(context: FitContext) -> DataSummary:
                 rows = [j for j in rows if context.images.is_at_hand(j)]
             if rows:
                 examples[i] = _examples(context.images, _spaced(np.array(rows)))
-    return DataSummary(classes, counts, len(context.unreadable), examples)
+    texts = {}
+    if context.texts is not None:
+        for i, name in enumerate(classes[:_CLASSES]):
+            rows = _spaced(np.flatnonzero(context.y == name))[:_EXAMPLES]
+            texts[i] = [_shortened(context.texts[row]) for row in rows]
+    return DataSummary(classes, counts, len(context.unreadable), examples, texts)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 4]} ..."
 
 
 def _spaced(rows: np.ndarray) -> list[int]:

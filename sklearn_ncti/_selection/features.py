@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone
 
 from .._scoring.bootstrap import check_resampling
@@ -15,16 +16,18 @@ from .._scoring.candidate import ExtractionFacts
 from .._scoring.scorers import response_of
 from .._utils.arrays import to_host
 from .._utils.stacklevel import find_stack_level
-from ..backbones._base import BaseBackbone, NoHeadError, bad_images_text
+from ..backbones._backbone import Backbone
+from ..backbones._base import NoHeadError, bad_images_text
 from ..backbones._identity import stamp_files
 from ..backbones._images import BadImageError
 from ..backbones._preparation import pixels_of
-from ..backbones._prepared import PreparedImages
-from ..backbones._sources import as_images
 from .context import FitContext, readable_rows
 
 # Facts of an entry of the cache that a result tells, and their types.
 _FACTS = {"n_parameters": int, "license": str}
+
+# Those that entries of texts have in addition.
+_FACTS_OF_TEXTS = {"n_truncated": int}
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Extracted:
                 extract_time=before.extract_time + after.extract_time,
                 decode_time=np.nansum([before.decode_time, after.decode_time]),
                 device_time=np.nansum([before.device_time, after.device_time]),
+                n_truncated=before.n_truncated + after.n_truncated,
                 # Measured with the first rows.
                 weighted_alpha=before.weighted_alpha,
             ),
@@ -94,9 +98,7 @@ class _Output:
     facts: ExtractionFacts
 
 
-def extract_for_scorers(
-    model: Any, context: FitContext, prepared: PreparedImages | None = None
-) -> Extracted:
+def extract_for_scorers(model: Any, context: FitContext, prepared: Any = None) -> Extracted:
     """Return what the scorers measure of a candidate.
 
     A missing classification head is an error only if the ranking scorer needs it.
@@ -109,8 +111,8 @@ def extract_for_scorers(
     context : FitContext
         The rows and scorers.
 
-    prepared : PreparedImages, default=None
-        The images, if they are shared.
+    prepared : PreparedImages or PreparedTexts, default=None
+        The images or texts, if they are shared.
 
     Returns
     -------
@@ -132,7 +134,7 @@ def extract(
     model: Any,
     context: FitContext,
     outputs: tuple[str, ...] | None = None,
-    prepared: PreparedImages | None = None,
+    prepared: Any = None,
 ) -> Extracted:
     """Fit a candidate and return what it gives for the rows that can be read.
 
@@ -148,21 +150,22 @@ def extract(
         Outputs of a backbone: one, or features and probabilities. If None, that of its
         `transform`.
 
-    prepared : PreparedImages, default=None
-        The images, if they are shared.
+    prepared : PreparedImages or PreparedTexts, default=None
+        The images or texts, if they are shared.
 
     Returns
     -------
     extracted : Extracted
         Features and labels.
     """
-    if not isinstance(model, BaseBackbone):
+    if not isinstance(model, Backbone):
         # The stamps are part of the key under which features are cached.
         features, model = context.memory.cache(_fit_transform)(
             model, *context.own_data(), stamp_files(context.readable_X)
         )
+        _check_dense(features)
         return Extracted(model, features, context.readable_y)
-    first, *others = _outputs_of_images(model, context, outputs or (model.output,), prepared)
+    first, *others = _outputs_of_backbone(model, context, outputs or (model.output,), prepared)
     arrays, y = [output.array for output in (first, *others)], context.y
     if first.facts.unreadable:
         rows = readable_rows(first.facts.unreadable, len(y))
@@ -187,14 +190,14 @@ def is_cached(model: Any, context: FitContext) -> bool:
 
 
 def _outputs_for(model, context) -> tuple[str, ...]:
-    is_backbone = isinstance(model, BaseBackbone)
+    is_backbone = isinstance(model, Backbone)
     return model.outputs_for(context.responses) if is_backbone else ("features",)
 
 
 def _identity(model, output, context) -> dict[str, Any] | None:
     """Return what an output of a backbone is cached under, None if it is not cached."""
     identity = None if context.store is None else model.identity(output)
-    return identity and {**identity, "images": context.images_identity}
+    return identity and {**identity, **context.rows_identity(model)}
 
 
 def _check_left(y, unreadable, context) -> None:
@@ -212,14 +215,24 @@ def _check_left(y, unreadable, context) -> None:
         ) from exc
 
 
+def _check_dense(features):
+    """Raise a TypeError if features are a sparse matrix, which no scorer takes."""
+    if issparse(features):
+        raise TypeError(
+            f"the candidate gives a sparse matrix of shape {features.shape}, and scorers need "
+            "dense features. Put an exact truncated SVD behind it: make_pipeline(..., "
+            "TruncatedSVD(100, algorithm='arpack'))."
+        )
+
+
 def _fit_transform(model, X, y, stamps):
     if hasattr(model, "fit_transform"):
         return model.fit_transform(X, y), model
     return model.fit(X, y).transform(X), model
 
 
-def _outputs_of_images(model, context, outputs, prepared) -> list[_Output]:
-    """Return outputs of a backbone for all images, from the cache if possible.
+def _outputs_of_backbone(model, context, outputs, prepared) -> list[_Output]:
+    """Return outputs of a backbone for all rows, from the cache if possible.
 
     The first of them has the times of the network, if it ran.
     """
@@ -254,6 +267,8 @@ def _with_times(output, made) -> _Output:
     facts = replace(
         output.facts,
         images_per_second=made.facts.images_per_second,
+        texts_per_second=made.facts.texts_per_second,
+        tokens_per_second=made.facts.tokens_per_second,
         decode_time=made.facts.decode_time,
         device_time=made.facts.device_time,
     )
@@ -285,7 +300,7 @@ def load_cached(identity, model, context) -> _Output | None:
     """Return a cached output, or None."""
     if identity is None:
         return None
-    check = partial(_check_entry, n_images=len(context.images))
+    check = partial(_check_entry, n_images=len(context.y))
     stored = context.store.load(identity, check)
     if stored is None:
         return None
@@ -293,7 +308,7 @@ def load_cached(identity, model, context) -> _Output | None:
     unreadable = _still_unreadable(sorted(map(int, facts["bad"])), model, context)
     if unreadable is None:
         return None
-    known = {name: facts[name] for name in _FACTS}
+    known = {name: facts[name] for name in (*_FACTS, *_FACTS_OF_TEXTS) if name in facts}
     return _Output(array, ExtractionFacts(**known, unreadable=unreadable))
 
 
@@ -321,7 +336,8 @@ def _check_entry(array, facts, n_images) -> None:
     """Check that an array and facts of the cache are those of so many images."""
     if array.ndim != 2 or len(array) != n_images:
         raise ValueError(f"it holds features of shape {array.shape} for {n_images} images")
-    for name, kind in {**_FACTS, "bad": dict}.items():
+    of_texts = {name: kind for name, kind in _FACTS_OF_TEXTS.items() if name in facts}
+    for name, kind in {**_FACTS, **of_texts, "bad": dict}.items():
         if not isinstance(facts[name], kind):
             raise TypeError(f"{name} is {facts[name]!r}")
     unreadable = np.array([int(place) for place in facts["bad"]], dtype=int)
@@ -343,6 +359,8 @@ def save_cached(identity, output, context) -> None:
         )
         return
     facts = {name: getattr(output.facts, name) for name in _FACTS}
+    if isinstance(output.facts.n_truncated, int):
+        facts["n_truncated"] = output.facts.n_truncated
     # The name under which entries have always held unreadable images.
     facts["bad"] = output.facts.unreadable
     try:
@@ -356,17 +374,16 @@ def save_cached(identity, output, context) -> None:
 
 def _run_network(model, context, outputs, prepared) -> dict[str, _Output]:
     """Return outputs of a backbone by name, computed in one pass."""
-    images = as_images(context.X) if context.images is None else context.images
+    rows = context.rows_for(model)
     extraction = model.extract(
-        images,
+        rows,
         outputs=outputs,
         on_bad_image=context.on_bad_image,
         on_device=context.can_stay_on_device and model.runs_on_cuda(),
         prepared=prepared,
     )
-    seconds = extraction.decode_time + extraction.device_time
-    facts = ExtractionFacts(
-        images_per_second=len(images) / seconds,
+    facts = replace(
+        _speeds(extraction, len(rows)),
         decode_time=extraction.decode_time,
         device_time=extraction.device_time,
         license=extraction.license,
@@ -376,3 +393,16 @@ def _run_network(model, context, outputs, prepared) -> dict[str, _Output]:
         output: _Output(array, replace(facts, n_parameters=extraction.n_parameters[output]))
         for output, array in extraction.arrays.items()
     }
+
+
+def _speeds(extraction, n_rows) -> ExtractionFacts:
+    """Return how fast images, or texts and their tokens, went through a network."""
+    if extraction.n_tokens is None:
+        seconds = extraction.decode_time + extraction.device_time
+        return ExtractionFacts(images_per_second=n_rows / seconds)
+    # Tokens are shared by many networks, and waiting for them says nothing of one.
+    return ExtractionFacts(
+        texts_per_second=n_rows / extraction.device_time,
+        tokens_per_second=extraction.n_tokens / extraction.device_time,
+        n_truncated=extraction.n_truncated,
+    )

@@ -23,10 +23,9 @@ from .._scoring.scoring import result_of, score_candidate
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
 from .._utils.terminal import printable, say
-from ..backbones._base import BaseBackbone, bad_images_text
+from ..backbones._backbone import Backbone
+from ..backbones._base import bad_images_text
 from ..backbones._images import BadImageError
-from ..backbones._preparation import Geometry
-from ..backbones._prepared import PreparedImages
 from .context import FitContext
 from .features import Extracted, extract_for_scorers, is_cached
 
@@ -122,8 +121,8 @@ def run_candidates(
     context : FitContext
         The context with the unreadable images.
     """
-    takes_images = [isinstance(model, BaseBackbone) for _, model in candidates]
-    prefer = "threads" if all(takes_images) else None
+    is_backbone = [isinstance(model, Backbone) for _, model in candidates]
+    prefer = "threads" if all(is_backbone) else None
     backend, _ = get_active_backend(prefer=prefer)
     # As they come, so that it is known which are done when a worker process dies.
     return_as = "generator_unordered" if isinstance(backend, LokyBackend) else "list"
@@ -139,11 +138,11 @@ def run_candidates(
         Job(i, name, model, task, earlier.get(name))
         for i, ((name, model), task) in enumerate(zip(candidates, tasks, strict=True))
     ]
-    of_images = [job for job in jobs if takes_images[job.index]]
+    of_backbones = [job for job in jobs if is_backbone[job.index]]
     workers = Workers(parallel, _Tally(len(jobs)) if sharing == _IN_PROCESS else None)
     results: dict[int, CandidateResult] = {}
-    with _torch_threads(n_jobs if of_images and sharing == _IN_PROCESS else 1), parallel:
-        for shares, group in _by_geometry(of_images, n_jobs, sharing):
+    with _torch_threads(n_jobs if of_backbones and sharing == _IN_PROCESS else 1), parallel:
+        for shares, group in _by_geometry(of_backbones, n_jobs, sharing):
             results |= _run_group(workers, group, context, sharing if shares else _NOWHERE)
         unreadable, unequal = _agreed_unreadable(results, context.error_score)
         results |= unequal
@@ -155,13 +154,13 @@ def run_candidates(
                 UserWarning,
                 stacklevel=find_stack_level(),
             )
-        results |= workers.run([job for job in jobs if not takes_images[job.index]], context)
+        results |= workers.run([job for job in jobs if not is_backbone[job.index]], context)
     _warn_of_changes(context.changed_files())
     return [results[job.index] for job in jobs], context
 
 
 def _run_group(workers, group, context, sharing) -> dict[int, CandidateResult]:
-    """Run backbones that share their images, unless `sharing` is `_NOWHERE`."""
+    """Run backbones that share their images or texts, unless `sharing` is `_NOWHERE`."""
     # A function, so that the memory is free before the next images are prepared.
     prepared = _prepare([job.model for job in group], context, sharing)
     try:
@@ -171,22 +170,21 @@ def _run_group(workers, group, context, sharing) -> dict[int, CandidateResult]:
             prepared.close()
 
 
-def _prepare(models, context, sharing) -> PreparedImages | None:
-    """Return images that backbones of one geometry share, or None if they share none."""
-    if sharing == _NOWHERE or context.images is None:
+def _prepare(models, context, sharing) -> Any:
+    """Return images or texts that backbones of one geometry share, or None if none."""
+    if sharing == _NOWHERE or not context.has_rows_for(models[0]):
         return None
     budget = int(get_config()["working_memory"] * 2**20)
-    prepared = PreparedImages(
-        context.images,
-        models[0].preparation(),
-        num_workers=models[0].num_workers,
+    prepared = models[0].prepare(
+        context.rows_for(models[0]),
         on_bad_image=context.on_bad_image,
         budget=budget,
+        models=models,
     )
     if sharing == _IN_PROCESS:
         return prepared
     # Other processes cannot find a file without a name, and cached features need no images.
-    if prepared.nbytes > budget or all(is_cached(model, context) for model in models):
+    if all(is_cached(model, context) for model in models) or prepared.nbytes > budget:
         return None
     return prepared.complete()
 
@@ -237,7 +235,7 @@ class Workers:
         self._tally = tally
 
     def run(
-        self, jobs: list[Job], context: FitContext, prepared: PreparedImages | None = None
+        self, jobs: list[Job], context: FitContext, prepared: Any = None
     ) -> dict[int, CandidateResult]:
         """Run jobs at the same time, and one at a time those that a dead process left."""
         results: dict[int, CandidateResult] = {}
@@ -291,6 +289,8 @@ def _tell(context, result, seconds, tally) -> None:
     took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
     speed = result.facts.images_per_second
     at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
+    if not np.isnan(result.facts.texts_per_second):
+        at_speed = f", {result.facts.texts_per_second:.1f} texts/s"
     count, left = ("", "") if tally is None else tally.next()
     say(f"[ModelSelector] {count}{printable(result.name)}: {outcome} ({took}{at_speed}{left})")
 
@@ -375,7 +375,7 @@ def _by_geometry(jobs, n_jobs, sharing) -> list[tuple[bool, list[Job]]]:
     """Group backbones by input geometry; tell of each group whether it shares images."""
     if sharing == _NOWHERE:
         return [(False, jobs)]
-    groups: dict[Geometry | None, list[Job]] = {}
+    groups: dict[Any, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.model.geometry(), []).append(job)
     found = [
@@ -394,7 +394,7 @@ def _spread_over_devices(candidates):
     leave_open = [
         i
         for i, (_, model) in enumerate(candidates)
-        if isinstance(model, BaseBackbone) and str(model.device) in ("auto", "cuda")
+        if isinstance(model, Backbone) and str(model.device) in ("auto", "cuda")
     ]
     if not leave_open:
         return candidates

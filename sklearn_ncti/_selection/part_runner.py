@@ -1,4 +1,4 @@
-"""`PartRunner`: candidates on nested parts of the rows, where only new images are extracted."""
+"""`PartRunner`: candidates on nested parts of the rows, where backbones extract only new ones."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._scoring.candidate import CandidateResult
-from ..backbones._base import BaseBackbone
+from ..backbones._backbone import Backbone
 from .context import FitContext, rows_of, with_images
 from .features import Extracted
 from .jobs import FitTask, run_candidates
@@ -72,25 +72,25 @@ class PartRunner:
             Results in the order of the candidates.
         """
         self._rows = np.concatenate([self._rows, new_rows])
-        takes_images = [isinstance(model, BaseBackbone) for _, model in candidates]
+        is_backbone = [isinstance(model, Backbone) for _, model in candidates]
         found: dict[int, CandidateResult] = {}
-        for of_images in (True, False):
-            chosen = [i for i, takes in enumerate(takes_images) if takes == of_images]
+        for of_backbones in (True, False):
+            chosen = [i for i, known in enumerate(is_backbone) if known == of_backbones]
             if not chosen:
                 continue
             own = [candidates[i] for i in chosen]
-            rows = new_rows if of_images else self._rows
-            earlier = self._features if of_images else None
+            rows = new_rows if of_backbones else self._rows
+            earlier = self._features if of_backbones else None
             results, context = run_candidates(
                 own,
-                self._context_of(rows, own, of_images),
+                self._context_of(rows, own, of_backbones),
                 [tasks[i] for i in chosen],
                 n_jobs,
                 earlier,
             )
             self.unreadable |= {int(rows[i]): why for i, why in context.unreadable.items()}
             found |= dict(zip(chosen, results, strict=True))
-            if of_images:
+            if of_backbones:
                 self._keep({result.name: result.extracted for result in results})
         return [replace(found[i], extracted=None) for i in range(len(candidates))]
 
@@ -102,7 +102,7 @@ class PartRunner:
         self._features = {name: item for name, item in extracted.items() if item is not None}
 
     def _context_of(
-        self, rows: np.ndarray, candidates: Sequence[tuple[str, Any]], of_images: bool
+        self, rows: np.ndarray, candidates: Sequence[tuple[str, Any]], of_backbones: bool
     ) -> FitContext:
         """Return the context of some rows."""
         places = {int(row): i for i, row in enumerate(rows)}
@@ -112,10 +112,12 @@ class PartRunner:
         context = replace(
             whole,
             X=whole.X if is_whole else rows_of(whole.X, rows),
-            kept_in=whole.kept_in if of_images else None,
+            kept_in=whole.kept_in if of_backbones else None,
             y=whole.y[rows],
             images=None,
+            texts=None,
             images_identity=None,
+            texts_identity=None,
             unreadable={places[row]: why for row, why in self.unreadable.items() if row in places},
             # Weights are measured once, with the first part.
             needs_weighted_alpha=whole.needs_weighted_alpha and not self._features,

@@ -9,7 +9,7 @@ from .._linalg.spectrum import MIN_SIDE
 from .._ranking.prior import check_prior, refuse_absolute
 from .._scoring.candidate import CandidateResult
 from ..backbones import TimmBackbone
-from ..backbones._base import BaseBackbone
+from ..backbones._backbone import Backbone
 from ..datasets import load_catalogue
 
 #: The prior from the weights of the networks, known when these were loaded.
@@ -75,11 +75,11 @@ def known_prior(
     names = [name for name, _ in candidates]
     if isinstance(prior, str) and prior == WEIGHTS:
         refuse_absolute(normalization)
-        if not any(isinstance(model, BaseBackbone) for _, model in candidates):
+        if not any(isinstance(model, Backbone) for _, model in candidates):
             raise ValueError(
                 "prior='weights' needs candidates that are networks (TimmBackbone, "
-                f"TorchBackbone, names of timm models), and none of {names[:5]} is one. Use a "
-                "dict of name to number."
+                "TorchBackbone, TextBackbone, names of timm models), and none of "
+                f"{names[:5]} is one. Use a dict of name to number."
             )
         return {}
     if isinstance(prior, str) and prior == "imagenet":

@@ -24,7 +24,7 @@ from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import is_continuous
 from ..backbones import TimmBackbone
-from ..backbones._base import BaseBackbone
+from ..backbones._backbone import Backbone
 from ..backbones._sources import check_sized, images_and_labels
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
@@ -56,7 +56,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     A candidate that fails at any step is ranked last with its error, and a warning names it.
     Names are checked before anything is downloaded. Image backbones of one input geometry
-    share their images: each is read, decoded and resized once.
+    share their images: each is read, decoded and resized once. Text backbones of one tokenizer
+    share their tokens.
 
     Read more in the :ref:`User Guide <selection>`.
 
@@ -69,6 +70,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
           ``"local-dir:folder"`` or ``"hf-hub:owner/name"``;
         - a wildcard of ``timm`` names with pre-trained weights, such as ``"convnext_t*"``;
         - a torch module that returns features, see :class:`TorchBackbone`;
+        - a :class:`TextBackbone`, of several layers a candidate for each, or a
+          ``SentenceTransformer``;
         - a transformer, such as ``TimmBackbone("resnet18", batch_size=8)`` or ``PCA()``;
         - a pair (name, any of these but a wildcard).
 
@@ -156,7 +159,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         (empty where there was none). Of image backbones also `images_per_second`,
         `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
         network), NaN for cached features; `n_parameters`, and the `license` of the
-        weights as timm states it, empty where it does not. With `n_resamples` also
+        weights as timm states it, empty where it does not. Of text backbones also
+        `texts_per_second` and `tokens_per_second` (of the network alone) and `n_truncated`
+        (texts that are longer than the network takes). With `n_resamples` also
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
         normalisation holds the score in at least half of the resamples),
         `best_probability` and `group`; with a `prior` also `prior`, `normalized_prior` and
@@ -335,7 +340,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like, sequence or data set of length n_samples
             What every candidate takes: images as a sequence of paths, an array or a data set
-            (see :ref:`datasets`), or a feature matrix for ordinary transformers.
+            (see :ref:`datasets`), texts as a sequence of strings, or a feature matrix for
+            ordinary transformers.
 
         y : array-like of shape (n_samples,), default=None
             Class of each row, or with scorers of numbers (``companions.LogME`` and regressors) a
@@ -444,7 +450,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         reserved = self.get_params(deep=False)
         candidates = named_transformers(self.models, reserved=reserved)
-        backbones = [model for _, model in candidates if isinstance(model, BaseBackbone)]
+        backbones = [model for _, model in candidates if isinstance(model, Backbone)]
         facts = facts_of_candidates(candidates)
         # Candidates of one ranking share their device in nearly all cases.
         if not backbones:

@@ -1,4 +1,4 @@
-"""What all backbones share, from the images to the rows of features.
+"""What all backbones of images share, from the images to the rows of features.
 
 The way of the data is images -> pixels of one size -> batches -> network -> rows. A backbone
 of its own kind says two things: the geometry of its input, which needs no network, and how
@@ -7,33 +7,26 @@ its network is made.
 
 import time
 import warnings
-from abc import ABCMeta, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._linalg.spectrum import weighted_alpha
-from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
+from ._backbone import Backbone, Extraction, network_module
 from ._preparation import Geometry, Preparation
 from ._prepared import PreparedImages, Timed, decode
 from ._progress import Progress
 from ._sources import as_images
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import torch
     from numpy.typing import NDArray
 
@@ -42,35 +35,6 @@ if TYPE_CHECKING:
 
 class NoHeadError(ValueError):
     """A network has no classification head, and its probabilities were asked for."""
-
-
-class Extraction(NamedTuple):
-    """What one pass over images gives, and what it took.
-
-    Attributes
-    ----------
-    arrays : dict of str to ndarray or tensor of shape (n_images, width)
-        One contiguous array for each output. Rows of unreadable images are NaN.
-
-    unreadable : dict of int to str
-        Positions of images that cannot be read, and why.
-
-    decode_time, device_time : float
-        Seconds of waiting for images, and of the network.
-
-    n_parameters : dict of str to int
-        Number of the network's parameters that each output needs.
-
-    license : str
-        License of the weights, empty if it is not known.
-    """
-
-    arrays: dict[str, "np.ndarray | torch.Tensor"]
-    unreadable: dict[int, str]
-    decode_time: float
-    device_time: float
-    n_parameters: dict[str, int]
-    license: str
 
 
 class NetworkFacts(NamedTuple):
@@ -82,43 +46,27 @@ class NetworkFacts(NamedTuple):
     license: str
 
 
-class BaseBackbone(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
-):
+class BaseBackbone(Backbone):
     """Images to features with a frozen network.
 
-    Besides the methods of a transformer, a backbone has members for `ModelSelector`, which
-    shares images between candidates and caches what they give: `outputs_for`, `geometry`,
-    `preparation`, `identity`, `runs_on_cuda`, `extract`, `weighted_alpha`, `restore` and
-    `release`. A class that derives from this one adds `_build`, `_data_config` and
-    `_weights_identity`.
+    A class that derives from this one adds `_build`, `_data_config` and `_weights_identity`.
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        # A torch device would need torch to be named here; `resolve_device` checks it.
-        "device": "no_validation",
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        **Backbone._parameter_constraints,
         "num_workers": [Interval(Integral, 0, None, closed="left"), None],
         "compile": ["boolean"],
         "on_bad_image": [StrOptions({"raise", "skip"})],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both")],
-        "verbose": ["verbose"],
     }
 
-    # What `transform` gives; a parameter where there is a choice.
-    output: str = "features"
+    takes: ClassVar[str] = "images"
 
-    # What `extract` can give.
-    _outputs: ClassVar[tuple[str, ...]] = ("features",)
+    check_rows = staticmethod(as_images)
 
     # Whether images go in with their channels last in memory. Convolutions are faster so, but
     # a module that uses `Tensor.view` on what comes out of them would fail.
     _channels_last: ClassVar[bool] = False
-
-    # The loaded network, and one that was built to be identified and has not run for a user.
-    _network: "Network | None" = None
-    _identified: "Network | None" = None
 
     @abstractmethod
     def _build(
@@ -138,16 +86,6 @@ class BaseBackbone(
     def _weights_identity(self) -> dict[str, Any] | None:
         """Return in terms of JSON which weights these are; None if that cannot be known."""
 
-    def outputs_for(self, responses: Collection[str]) -> tuple[str, ...]:
-        """Return the outputs that scorers with these responses measure.
-
-        Where `output` was set to something else than features, all scorers get that.
-        """
-        if self.output != "features":
-            return (self.output,)
-        wanted = tuple(name for name in self._outputs if name in responses)
-        return wanted or (self.output,)
-
     def geometry(self) -> Geometry | None:
         """Return the input geometry of the network without building it; None if unknown."""
         try:
@@ -159,6 +97,18 @@ class BaseBackbone(
     def preparation(self) -> Preparation:
         """Return how images are prepared, without building the network."""
         return Preparation(self._data_config() or {})
+
+    def prepare(
+        self, rows: Any, *, on_bad_image: str, budget: int, models: Sequence[Any] = ()
+    ) -> PreparedImages:
+        """Return images that are decoded once for all backbones of this geometry."""
+        return PreparedImages(
+            rows,
+            self.preparation(),
+            num_workers=self.num_workers,
+            on_bad_image=on_bad_image,
+            budget=budget,
+        )
 
     def identity(self, output: str | None = None) -> dict[str, Any] | None:
         """Return in terms of JSON what determines an output besides the images.
@@ -179,7 +129,7 @@ class BaseBackbone(
         config = None if weights is None else self._data_config()
         if config is None:
             return None
-        networks = _networks()
+        networks = network_module()
         device = networks.resolve_device(self.device)
         # Exported programs take "auto" in a way of their own.
         precision = self.precision if networks.use_bfloat16(self.precision, device) else "float32"
@@ -193,10 +143,6 @@ class BaseBackbone(
         # Without an entry for features: caches from before there were other outputs stay valid.
         output = output or self.output
         return identity if output == "features" else {**identity, "output": output}
-
-    def runs_on_cuda(self) -> bool:
-        """Whether the network runs on a CUDA device."""
-        return _networks().resolve_device(self.device).type == "cuda"
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -344,20 +290,6 @@ class BaseBackbone(
         work = work_of_network(network)
         return NetworkFacts(work, network.n_parameters, size, network.license)
 
-    def restore(self, n_features_out: int) -> Self:
-        """Become fitted with a known number of features, without loading the network."""
-        self.n_features_out_ = n_features_out
-        return self
-
-    def release(self) -> None:
-        """Let go of the network and of the memory that it holds on its device."""
-        networks = [self._network, self._identified]
-        self._network = self._identified = None
-        devices = {network.device for network in networks if network is not None}
-        del networks
-        for device in devices:
-            _networks().empty_cache(device)
-
     def _compute(
         self,
         network: "Network",
@@ -446,11 +378,11 @@ class BaseBackbone(
         self, device: "torch.device", outputs: tuple[str, ...]
     ) -> tuple["torch.nn.Module", dict[str, Any]]:
         """Do what `_build` does, with weights that only `random_state` decides."""
-        with _networks().seeded(self.random_state):
+        with network_module().seeded(self.random_state):
             return self._build(device, outputs)
 
     def _build_network(self, outputs: tuple[str, ...]) -> "Network":
-        networks = _networks()
+        networks = network_module()
         device = networks.resolve_device(self.device)
         module, config = self._new_module(device, outputs)
         preparation = Preparation(config)
@@ -465,26 +397,9 @@ class BaseBackbone(
             outputs=outputs,
         )
 
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_features_out_
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "n_features_out_")
-
-    def __getstate__(self) -> dict:
-        # The weights are found again where they came from, so neither pickles nor the keys of
-        # joblib caches carry them. The copy keeps this object's own network in place.
-        state = dict(super().__getstate__())
-        state.pop("_network", None)
-        state.pop("_identified", None)
-        return state
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
         return tags
 
 
@@ -494,12 +409,3 @@ def bad_images_text(unreadable: Mapping[int, str], total: int) -> str:
     return f"{len(unreadable)} of {total} images cannot be read: {' '.join(first)}" + (
         " ..." if len(unreadable) > 3 else ""
     )
-
-
-def _networks() -> "ModuleType":
-    """Import the module of networks; an error names the extra to install."""
-    import_optional("torch", extra="timm")
-    # Its file needs torch to be read.
-    from . import _network
-
-    return _network

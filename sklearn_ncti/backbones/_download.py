@@ -1,4 +1,4 @@
-"""The process in which `_hub` downloads one file, which can be ended any time.
+"""The process in which `_hub` downloads files, which can be ended any time.
 
 It is run as a script, and imports nothing of this package. The first line of its input is the
 request. Each line of its output is an event: a kind and a text, as JSON.
@@ -85,7 +85,7 @@ class _Notes(logging.Handler):
 
 
 def _from_hub(request: dict, tell: Callable[[str, str], None]) -> None:
-    """Download the first of some files that a repository has."""
+    """Download the first of some files that a repository has, and those of others that it has."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, get_session
 
@@ -100,17 +100,31 @@ def _from_hub(request: dict, tell: Callable[[str, str], None]) -> None:
         tell("unreachable", "")
         return
     tell("progress", "")
-    for file in request["files"]:
+
+    def get(file: str) -> str | None:
+        """Download a file; return its path, None if the repository has none of that name."""
         try:
-            hf_hub_download(filename=file, **request["hub"])
+            return hf_hub_download(filename=file, **request["hub"])
         except LocalEntryNotFoundError:
             # This is what a hub that does not say is called, too.
             raise
         except EntryNotFoundError:
             tell("progress", "")
-        else:
-            return
-    raise FileNotFoundError("the repository has none of " + ", ".join(request["files"]))
+            return None
+
+    found = next((path for path in map(get, request["files"]) if path), None)
+    if found is None:
+        raise FileNotFoundError("the repository has none of " + ", ".join(request["files"]))
+    for file in (*_parts(found), *request.get("more", ())):
+        get(file)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the files that an index of weights names; of another file none."""
+    if not path.endswith(".index.json"):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return sorted(set(json.load(file)["weight_map"].values()))
 
 
 def _from_address(request: dict, tell: Callable[[str, str], None]) -> None:

@@ -52,7 +52,14 @@ def time_limit() -> float:
     return seconds if sys.executable else 0
 
 
-def download_from_hub(repository: str, files: Sequence[str], *, at_most: float = math.inf) -> None:
+def download_from_hub(
+    repository: str,
+    files: Sequence[str],
+    *,
+    more: Sequence[str] = (),
+    at_most: float = math.inf,
+    library: str = "timm",
+) -> None:
     """Download the first of some files that a repository of the hub has, into the hub's cache.
 
     Parameters
@@ -61,11 +68,18 @@ def download_from_hub(repository: str, files: Sequence[str], *, at_most: float =
         Its owner and name, and perhaps its revision: ``"owner/name@revision"``.
 
     files : sequence of str
-        The names of the files, the preferred one first.
+        The names of the files, the preferred one first. Of an index of weights the parts are
+        downloaded as well.
+
+    more : sequence of str, default=()
+        Other files, those of which that the repository has.
 
     at_most : float, default=inf
         Seconds without progress, where they are to be fewer than those of the environment
         variable.
+
+    library : str, default="timm"
+        The package that is going to load the files, which the hub is told.
 
     Raises
     ------
@@ -75,7 +89,7 @@ def download_from_hub(repository: str, files: Sequence[str], *, at_most: float =
     """
     hub = import_optional("huggingface_hub", extra="timm")
     constants = import_optional("huggingface_hub.constants", extra="timm")
-    timm = import_optional("timm", extra="timm")
+    loader = import_optional(library, extra="text" if library == "transformers" else library)
     name, _, revision = repository.partition("@")
     address = constants.ENDPOINT
     with _LOCK:
@@ -94,10 +108,11 @@ def download_from_hub(repository: str, files: Sequence[str], *, at_most: float =
             "cache_dir": str(constants.HF_HUB_CACHE),
             # Where it is kept may be known to this process only.
             "token": None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else hub.get_token(),
-            "library_name": "timm",
-            "library_version": timm.__version__,
+            "library_name": library,
+            "library_version": loader.__version__,
         },
         "files": list(files),
+        "more": list(more),
     }
     if _run(request, f"{name!r} from {address}", at_most) == "unreachable":
         _unreachable[address] = time.monotonic()

@@ -1,4 +1,4 @@
-"""Keys of the cache: what features were made of, images and files."""
+"""Keys of the cache: what features were made of, images, texts and files."""
 
 import hashlib
 import json
@@ -55,6 +55,16 @@ def identify_images(images: Any, stamps: Mapping[str, list[int]] | None = None) 
         stamps = stamp_files(images)
     for index in range(len(images)):
         _add_image(digest, item_of(images, index), stamps or {})
+    return digest.hexdigest()
+
+
+def identify_texts(texts: Sequence[str]) -> str:
+    """Return a hash of which texts these are, in their order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode()
+        digest.update(f"{len(content)} ".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 

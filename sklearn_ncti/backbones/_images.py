@@ -370,7 +370,7 @@ def check_item(index: int, item: Any) -> None:
             )
         raise ValueError(
             f"X[{index}]: there is no file {path!r}. "
-            "Relative paths are looked up from the current folder."
+            "Relative paths are looked up from the current folder; texts go to a TextBackbone."
         )
     if _is_pil_image(item):
         if 0 in item.size:

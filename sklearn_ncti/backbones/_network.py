@@ -1,8 +1,9 @@
 """A network on its device, from pixels to rows of features; imported with torch."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from threading import Lock, local
 from typing import Any
 
@@ -126,37 +127,26 @@ class Network:
         MemoryError
             If a single image is too much.
         """
-        step, first = 1, 0
-        while True:
-            try:
-                if not first:
-                    if self.device.type == "cpu" and self._cpu_part is None:
-                        self._find_cpu_part(pixels[:1])
-                    step = first = self._images_at_once(pixels)
-                batch = self._to_device(pixels)
-                # Of one size: a short part at the end costs nearly as much as a whole one.
-                parts = batch.tensor_split(-(-len(batch) // step))
-                rows = torch.cat([self._run(part) for part in parts])
-                break
-            except Exception as exc:
-                if not _is_out_of_memory(exc):
-                    raise
-                if step == 1:
-                    raise self._too_much(pixels, exc) from exc
-            # Not in the handler: the traceback still holds what filled the memory there.
-            batch = None
-            step = (step + 1) // 2
-            empty_cache(self.device)
+        try:
+            if self.device.type == "cpu" and self._cpu_part is None:
+                self._find_cpu_part(pixels[:1])
+            first = self._images_at_once(pixels)
+            rows, step = run_in_parts(partial(self._in_parts, pixels), first, self.device)
+        except Exception as exc:
+            if not is_out_of_memory(exc):
+                raise
+            raise self._too_much(pixels, exc) from exc
         if step < first:
             self.limit = step
-            warnings.warn(
-                f"{self.device} has too little memory for {first} images at once; they go "
-                f"through the network {step} at a time from here on. batch_size={step} saves "
-                "the attempt.",
-                UserWarning,
-                stacklevel=find_stack_level(),
-            )
+            warn_of_memory(self.device, first, step, "images")
         return rows
+
+    def _in_parts(self, pixels: np.ndarray, step: int) -> torch.Tensor:
+        """Compute the features of images of which at most `step` go through at once."""
+        batch = self._to_device(pixels)
+        # Of one size: a short part at the end costs nearly as much as a whole one.
+        parts = batch.tensor_split(-(-len(batch) // step))
+        return torch.cat([self._run(part) for part in parts])
 
     def widths(self) -> dict[str, int]:
         """Return the number of columns of each output, found by running a blank image."""
@@ -172,21 +162,8 @@ class Network:
         return self.n_parameters - (self.n_head_parameters if output == "features" else 0)
 
     def weight_matrices(self) -> Iterator[np.ndarray]:
-        """Yield the weights of the layers as matrices, those of embeddings and heads left out.
-
-        A two-dimensional weight is one matrix. The kernel of a convolution is a matrix of
-        (output channels, input channels) for each of its positions.
-        """
-        layers = [layer for layer in self.module.modules() if isinstance(layer, nn.Embedding)]
-        layers += getattr(self.module, "classification_heads", [])
-        left_out = {id(weight) for layer in layers for weight in layer.parameters()}
-        for weight in self.module.parameters():
-            if weight.ndim < 2 or not weight.is_floating_point() or id(weight) in left_out:
-                continue
-            # numpy has no bfloat16.
-            dtype = torch.promote_types(weight.dtype, torch.float32)
-            kernel = weight.detach().to("cpu", dtype).reshape(*weight.shape[:2], -1)
-            yield from kernel.movedim(2, 0).numpy()
+        """Yield the weights of the layers as matrices, see `weight_matrices`."""
+        return weight_matrices(self.module)
 
     def find_width(self) -> int:
         """Run a blank image, and give the number of its features.
@@ -202,7 +179,7 @@ class Network:
         try:
             return self._find_cpu_part(blank).shape[1]
         except Exception as exc:
-            if not _is_out_of_memory(exc):
+            if not is_out_of_memory(exc):
                 raise
             raise self._too_much(blank, exc) from exc
 
@@ -291,6 +268,70 @@ class Network:
             return features.clone() if owner == images.untyped_storage().data_ptr() else features
 
 
+def weight_matrices(module: nn.Module) -> Iterator[np.ndarray]:
+    """Yield the weights of the layers as matrices, those of embeddings and heads left out.
+
+    A two-dimensional weight is one matrix. The kernel of a convolution is a matrix of
+    (output channels, input channels) for each of its positions.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding)]
+    layers += getattr(module, "classification_heads", [])
+    left_out = {id(weight) for layer in layers for weight in layer.parameters()}
+    for weight in module.parameters():
+        if weight.ndim < 2 or not weight.is_floating_point() or id(weight) in left_out:
+            continue
+        # numpy has no bfloat16.
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        kernel = weight.detach().to("cpu", dtype).reshape(*weight.shape[:2], -1)
+        yield from kernel.movedim(2, 0).numpy()
+
+
+def run_in_parts(
+    run: Callable[[int], torch.Tensor], step: int, device: torch.device
+) -> tuple[torch.Tensor, int]:
+    """Call `run` with the most rows at once for which there is memory.
+
+    Parameters
+    ----------
+    run : callable
+        Takes the number of rows that go through the network at once, and returns all.
+
+    step : int
+        The number to begin with, which is halved as long as memory runs out.
+
+    device : torch.device
+        Where it runs.
+
+    Returns
+    -------
+    rows : torch.Tensor
+        What `run` returned.
+
+    step : int
+        The number that it was called with.
+    """
+    while True:
+        try:
+            return run(step), step
+        except Exception as exc:
+            if step == 1 or not is_out_of_memory(exc):
+                raise
+        # Not in the handler: the traceback still holds what filled the memory there.
+        step = (step + 1) // 2
+        empty_cache(device)
+
+
+def warn_of_memory(device: torch.device, first: int, step: int, what: str) -> None:
+    """Warn that fewer rows than `first` go through the network at once from here on."""
+    warnings.warn(
+        f"{device} has too little memory for {first} {what} at once; they go "
+        f"through the network {step} at a time from here on. batch_size={step} saves "
+        "the attempt.",
+        UserWarning,
+        stacklevel=find_stack_level(),
+    )
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's generator for a block that builds a network, and put it back afterwards."""
@@ -358,7 +399,7 @@ def empty_cache(device: torch.device) -> None:
         getattr(torch, device.type).empty_cache()
 
 
-def _is_out_of_memory(exc: Exception) -> bool:
+def is_out_of_memory(exc: Exception) -> bool:
     if isinstance(exc, torch.OutOfMemoryError):
         return True
     # Only CUDA has a class of its own for it.

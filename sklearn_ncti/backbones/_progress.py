@@ -11,24 +11,30 @@ from .._utils.terminal import encodable, is_terminal, printable, say
 # Seconds between two lines where no bar can be drawn.
 _SECONDS = 30
 
+_UNITS = {"images": "img", "texts": "text"}
+
 
 class Progress:
-    """Count images on the standard error stream: a bar on a terminal, lines in a log.
+    """Count rows on the standard error stream: a bar on a terminal, lines in a log.
 
     Parameters
     ----------
     total : int
-        The number of images.
+        The number of rows.
 
     name : str
         What they go through.
 
     verbose : int
         0 for silence.
+
+    what : {"images", "texts"}, default="images"
+        What is counted.
     """
 
-    def __init__(self, total: int, name: str, verbose: int) -> None:
+    def __init__(self, total: int, name: str, verbose: int, what: str = "images") -> None:
         self._total = total
+        self._what = what
         # Of a folder or a hub, the last part tells one model from another.
         self._name = printable(os.path.basename(name))
         self._bar = None
@@ -38,7 +44,7 @@ class Progress:
         if verbose and is_terminal(sys.stderr):
             tqdm = import_optional("tqdm", extra="timm")
             desc = encodable(self._name, sys.stderr.encoding)
-            self._bar = tqdm.tqdm(total=total, unit="img", desc=desc)
+            self._bar = tqdm.tqdm(total=total, unit=_UNITS[what], desc=desc)
 
     def __enter__(self) -> Self:
         return self
@@ -47,11 +53,11 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, n_images: int) -> None:
-        """Count more images as done."""
-        self._done += n_images
+    def advance(self, n_rows: int) -> None:
+        """Count more rows as done."""
+        self._done += n_rows
         if self._bar is not None:
-            self._bar.update(n_images)
+            self._bar.update(n_rows)
             return
         now = time.monotonic()
         if self._silent or now - self._last < _SECONDS or self._done == self._total:
@@ -60,6 +66,7 @@ class Progress:
         speed = self._done / (now - self._start)
         left = (self._total - self._done) / speed
         say(
-            f"{self._name}: {self._done} of {self._total} images, {speed:.1f} images/s, "
+            f"{self._name}: {self._done} of {self._total} {self._what}, "
+            f"{speed:.1f} {self._what}/s, "
             f"about {left:.0f} s left"
         )

@@ -35,7 +35,8 @@ def test_every_column_of_a_ranking_is_registered():
     ]
     of_scorer = [c.name for c in scorer_columns("mine")]
     of_halving = {"iteration", "n_samples"}
-    assert set(results) == {*COLUMNS, *of_components, *of_scorer} - of_halving
+    of_texts = {"texts_per_second", "tokens_per_second", "n_truncated"}
+    assert set(results) == {*COLUMNS, *of_components, *of_scorer} - of_halving - of_texts
 
 
 def test_formats_fit_the_values():
@@ -57,7 +58,12 @@ def test_the_selector_documents_its_columns():
 
 def test_costs_say_which_way_is_better():
     costs = {name: c.larger_is_better for name, c in COLUMNS.items() if c.is_cost}
-    assert costs == {"n_features": False, "images_per_second": True, "n_parameters": False}
+    assert costs == {
+        "n_features": False,
+        "images_per_second": True,
+        "texts_per_second": True,
+        "n_parameters": False,
+    }
 
 
 def test_columns_are_written_once():

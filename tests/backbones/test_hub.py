@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import Empty
 
 import numpy as np
@@ -18,10 +20,10 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 pytest.importorskip("huggingface_hub")
 from huggingface_hub import constants  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from sklearn.exceptions import FitFailedWarning  # noqa: E402
 
-from sklearn_ncti import ModelSelector  # noqa: E402
+from sklearn_ncti import ModelSelector, NCTIScorer, TextBackbone  # noqa: E402
 from sklearn_ncti.backbones import TimmBackbone, _download, _hub, _timm  # noqa: E402
 
 MODEL = "test_resnet"
@@ -82,7 +84,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def give(self, file):
         if not file.exists() or ("/pickled/" in self.path and file.suffix == ".safetensors"):
-            return self.answer(404, {"X-Error-Code": "EntryNotFound"})
+            absent = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}
+            return self.answer(404, absent)
         data = file.read_bytes()
         headers = {"ETag": f'"{file.name}"', "X-Repo-Commit": COMMIT}
         slow = "/slow/" in self.path and file.name != "config.json"
@@ -387,3 +390,64 @@ def test_what_is_waited_for(monkeypatch, events, ends):
         return
     with pytest.raises(OSError, match=ends):
         _hub._follow(script, "it", 10)
+
+
+TEXTS = ["a flight to rome", "my balance", "rice and beans"]
+
+
+def text_backbone(server, text_models, name, **parameters):
+    """A text encoder from a repository that holds a tiny BERT."""
+    server.files = Path(text_models["bert"].removeprefix("local-dir:"))
+    return TextBackbone(name, device="cpu", **parameters)
+
+
+@pytest.mark.parametrize("prefix", ["", "hf-hub:"])
+def test_text_encoder_is_downloaded_once(server, text_models, prefix):
+    expected = TextBackbone(text_models["bert"], device="cpu").fit_transform(TEXTS)
+    backbone = text_backbone(server, text_models, f"{prefix}good/model")
+    np.testing.assert_allclose(backbone.fit_transform(TEXTS), expected, rtol=1e-5)
+    # What the folder holds, not where it came from.
+    assert backbone.identity() == TextBackbone(text_models["bert"], device="cpu").identity()
+    server.requests.clear()
+    text_backbone(server, text_models, "good/model").fit_transform(TEXTS)
+    assert server.requests == []
+    text_backbone(server, text_models, "good/model", revision=COMMIT).fit_transform(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("absent/model", "failed: "), ("forbidden/model", "failed: ")]
+)
+def test_text_encoder_that_does_not_come(server, text_models, name, message):
+    backbone = text_backbone(server, text_models, name)
+    with pytest.raises(RuntimeError, match=f"could not load {name!r}: .*{message}.*local-dir:"):
+        backbone.fit(TEXTS)
+
+
+def test_text_encoder_of_several_files(server, text_models, tmp_path):
+    weights = load_file(Path(text_models["bert"].removeprefix("local-dir:"), "model.safetensors"))
+    shutil.copytree(text_models["bert"].removeprefix("local-dir:"), tmp_path / "parts")
+    (tmp_path / "parts" / "model.safetensors").unlink()
+    names = sorted(weights)
+    parts = {"first.safetensors": names[:9], "second.safetensors": names[9:]}
+    for file, own in parts.items():
+        part = {name: weights[name] for name in own}
+        save_file(part, tmp_path / "parts" / file, {"format": "pt"})
+    index = {"weight_map": {name: file for file, own in parts.items() for name in own}}
+    index["metadata"] = {"total_size": 1}
+    (tmp_path / "parts" / "model.safetensors.index.json").write_text(json.dumps(index))
+    expected = TextBackbone(text_models["bert"], device="cpu").fit_transform(TEXTS)
+    server.files = tmp_path / "parts"
+    backbone = TextBackbone("good/parts", device="cpu")
+    np.testing.assert_allclose(backbone.fit_transform(TEXTS), expected, rtol=1e-5)
+
+
+def test_text_encoder_without_a_hub_is_one_failure(server, text_models, tmp_path):
+    models = [
+        ("good", TextBackbone(text_models["bert"], device="cpu")),
+        ("bad", text_backbone(server, text_models, "absent/model")),
+    ]
+    texts = [f"{text} {n}" for n in range(10) for text in TEXTS]
+    selector = ModelSelector(models, refit=False, scorer=NCTIScorer(n_components=3))
+    with pytest.warns(FitFailedWarning, match="could not load 'absent/model'"):
+        selector.fit(texts, [0, 1, 2] * 10)
+    assert selector.results_["error"][0] == ""

@@ -49,14 +49,23 @@ class RankedData:
     n_skipped : int
         Number of unreadable images, which are not in `counts`.
 
-    examples : dict of int to list of bytes
-        Small JPEG images of classes, by position of the class. Empty if the rows are no images.
+    examples : dict of int to list of bytes or str
+        Small JPEG images, or texts, of classes, by position of the class. Empty if the rows are
+        neither.
     """
 
     classes: np.ndarray
     counts: np.ndarray
     n_skipped: int = 0
-    examples: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
+    examples: Mapping[int, Sequence[bytes | str]] = field(default_factory=dict)
+
+    @property
+    def what(self) -> str:
+        """The name of the rows: "images", "texts" or "rows"."""
+        shown = [example for examples in self.examples.values() for example in examples]
+        if not self.examples:
+            return "rows"
+        return "texts" if any(isinstance(example, str) for example in shown) else "images"
 
 
 def ranking_report(
@@ -151,8 +160,7 @@ def _summary(ranking: RankingResults, data: RankedData | None) -> str:
     summary = f"{len(ranking)} candidates ranked"
     if data is None:
         return summary
-    what = "images" if data.examples else "rows"
-    summary += f" on {data.counts.sum()} {what} of {len(data.classes)} classes"
+    summary += f" on {data.counts.sum()} {data.what} of {len(data.classes)} classes"
     if data.n_skipped:
         summary += f" ({data.n_skipped} more could not be read and were left out)"
     return summary
@@ -223,24 +231,28 @@ def _errors_part(ranking: RankingResults) -> list[str]:
 
 def _data_part(data: RankedData) -> list[str]:
     """Return the classes with their numbers of rows and examples."""
-    what = "images" if data.examples else "rows"
     blocks = []
     for i, (name, count) in enumerate(zip(data.classes, data.counts, strict=True)):
-        images = "".join(
-            f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(image).decode("ascii")}">'
-            for image in data.examples.get(i, ())
-        )
+        examples = "".join(map(_example, data.examples.get(i, ())))
         blocks.append(
-            f"<figure><figcaption><b>{escaped(name)}</b> {count}</figcaption>{images}</figure>"
+            f"<figure><figcaption><b>{escaped(name)}</b> {count}</figcaption>{examples}</figure>"
         )
     more = len(data.classes) - len(data.examples) if data.examples else 0
     return [
         "<h2>Data set</h2>",
-        f"<p>{data.counts.sum()} {what} in {len(data.classes)} classes, from "
+        f"<p>{data.counts.sum()} {data.what} in {len(data.classes)} classes, from "
         f"{data.counts.min()} to {data.counts.max()} of each."
         f"{f' Examples of {more} classes are left out.' * (more > 0)}</p>",
         f'<div class="classes">{"".join(blocks)}</div>',
     ]
+
+
+def _example(example: bytes | str) -> str:
+    """Return an image, or a text, as markup."""
+    if isinstance(example, str):
+        return f"<p>{escaped(example)}</p>"
+    data = base64.b64encode(example).decode("ascii")
+    return f'<img alt="" src="data:image/jpeg;base64,{data}">'
 
 
 def _versions() -> dict[str, str]:

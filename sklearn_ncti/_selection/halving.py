@@ -22,6 +22,7 @@ from .jobs import OUT_OF_TIME, FitTask
 from .part_runner import PartRunner
 from .parts import nested_parts, part_sizes
 from .selector import ModelSelector
+from .weights import NewWeights
 
 
 @dataclass
@@ -50,6 +51,9 @@ class _Search:
 
     stop : str
         Why the search ended before it was done; empty if it did not.
+
+    new_weights : NewWeights, default=None
+        Weights that are deleted when candidates are dropped; None to keep all.
     """
 
     left: list
@@ -61,6 +65,7 @@ class _Search:
     n_samples: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
     stop: str = ""
+    new_weights: NewWeights | None = None
 
 
 class HalvingModelSelector(ModelSelector):
@@ -136,6 +141,12 @@ class HalvingModelSelector(ModelSelector):
         Seconds after which no further candidate is started. An iteration that is not complete by
         then is left out of the ranking, unless it is the first: its candidates are ranked, and
         the others are left out. The first candidate always runs.
+
+    keep_weights : bool, default=True
+        Whether downloaded weights of dropped candidates stay in the cache of the Hugging Face
+        hub. If False, they are deleted after each iteration; weights that were in the cache
+        before the fit, or that are not from timm's own repositories, are not. See
+        :ref:`keep_weights`.
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict` and others.
@@ -243,6 +254,7 @@ class HalvingModelSelector(ModelSelector):
         "elimination": [StrOptions({"confidence", "factor"})],
         "n_resamples": [Interval(Integral, 40, MAX_RESAMPLES, closed="both")],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "keep_weights": ["boolean"],
     }
 
     def __init__(
@@ -263,6 +275,7 @@ class HalvingModelSelector(ModelSelector):
         baseline: Mapping[str, float] | None = None,
         prior: Any = None,
         max_time: float | None = None,
+        keep_weights: bool = True,
         final_estimator: Any = None,
         refit: bool = True,
         n_jobs: int | None = None,
@@ -295,6 +308,7 @@ class HalvingModelSelector(ModelSelector):
         self.n_best = n_best
         self.elimination = elimination
         self.max_time = max_time
+        self.keep_weights = keep_weights
 
     def _max_rankings(self, context):
         return len(self._sizes(context))
@@ -313,6 +327,7 @@ class HalvingModelSelector(ModelSelector):
         search = _Search(best_first, len(sizes), baseline, prior, callbacks)
         if self.max_time is not None:
             context = replace(context, deadline=time.time() + self.max_time)
+        search.new_weights = None if self.keep_weights else NewWeights()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             runner = PartRunner(replace(context, kept_in=folder))
             for rows in nested_parts(codes, sizes, context.resampling.seed):
@@ -360,7 +375,10 @@ class HalvingModelSelector(ModelSelector):
         ranking = self._ranking_of(results, context, search.baseline, search.prior)
         search.rankings.append(ranking)
         search.n_samples.append(runner.n_rows)
-        search.left = self._going_on(search.left, ranking, search.n_possible)
+        ranked = search.left
+        search.left = self._going_on(ranked, ranking, search.n_possible)
+        if search.new_weights is not None:
+            search.new_weights.delete(ranked, search.left)
         self._say(f"iteration {number}: {ranking.best} leads, {len(search.left)} may be the best")
         is_last = number == search.n_possible or len(search.left) <= self.n_best
         if not is_last and time.time() > context.deadline:

@@ -89,9 +89,9 @@ class BaseBackbone(
 
     Besides the methods of a transformer, a backbone has members for `ModelSelector`, which
     shares images between candidates and caches what they give: `outputs_for`, `geometry`,
-    `preparation`, `identity`, `runs_on_cuda`, `extract`, `weighted_alpha`, `restore` and
-    `release`. A class that derives from this one adds `_build`, `_data_config` and
-    `_weights_identity`.
+    `preparation`, `identity`, `runs_on_cuda`, `extract`, `weighted_alpha`, `restore`, `release`,
+    `lacks_files`, `fetch` and `hub_repository`. A class that derives from this one adds `_build`,
+    `_data_config` and `_weights_identity`.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -147,6 +147,23 @@ class BaseBackbone(
             return (self.output,)
         wanted = tuple(name for name in self._outputs if name in responses)
         return wanted or (self.output,)
+
+    def lacks_files(self) -> bool:
+        """Whether files must be downloaded before the network can be built."""
+        return False
+
+    def fetch(self, outputs: tuple[str, ...] | None = None) -> None:
+        """Download the weights if they are not on this machine.
+
+        Parameters
+        ----------
+        outputs : tuple of {"features", "probabilities"}, default=None
+            The outputs that they are needed for; that of `transform` if None.
+        """
+
+    def hub_repository(self) -> str | None:
+        """Return owner and name of the hub's repository of the weights; None without one."""
+        return None
 
     def geometry(self) -> Geometry | None:
         """Return the input geometry of the network without building it; None if unknown."""

@@ -285,11 +285,11 @@ def test_weights_that_are_not_on_the_hub(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(_timm, "download_from_address", lambda *args: asked.append(args))
-    backbone(name)._fetch()
+    backbone(name).fetch()
     file = tmp_path / "checkpoints" / url.rpartition("/")[2]
     assert asked == [(url, file)]
     file.touch()
-    backbone(name)._fetch()
+    backbone(name).fetch()
     assert len(asked) == 1
 
 

@@ -201,7 +201,8 @@ def _run(request: dict[str, Any], what: str, at_most: float) -> str:
         download = _under_way.setdefault(key, own)
         if download is own:
             return _complete(key, own, request, what, limit)
-        wait([download] if stop is None else [download, stop], return_when=FIRST_COMPLETED)
+        futures: list[Future[Any]] = [download] if stop is None else [download, stop]
+        wait(futures, return_when=FIRST_COMPLETED)
         # One that was stopped is started again by those who waited for it.
         if download.done() and not isinstance(download.exception(), StoppedError):
             return download.result()

@@ -1,6 +1,7 @@
 """A hub without a network: what is asked of it appears in the cache."""
 
 import json
+import os
 import threading
 from collections import defaultdict
 
@@ -8,10 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
-constants = pytest.importorskip("huggingface_hub.constants")
+pytest.importorskip("huggingface_hub")
 from safetensors.torch import save_file  # noqa: E402
-
-from sklearn_ncti.backbones import _hub  # noqa: E402
 
 COMMIT = "0123456789" * 4
 
@@ -67,18 +66,21 @@ class FakeHub:
         """Put a file of a repository into the cache."""
         snapshot = self.path(repository) / "snapshots" / COMMIT
         snapshot.mkdir(parents=True, exist_ok=True)
-        (self.path(repository) / "refs").mkdir(exist_ok=True)
-        (self.path(repository) / "refs" / "main").write_text(COMMIT)
+        # Other threads read while this one writes: whole files appear, as with the real hub.
+        refs = self.path(repository) / "refs"
+        refs.mkdir(exist_ok=True)
+        if not (refs / "main").exists():
+            _write(refs / "main", lambda path: path.write_text(COMMIT))
         if file == "config.json":
             config = {"input_size": [3, 32, 32], "num_classes": 1000, "classifier": "fc"}
             config = {"architecture": "test_resnet", "pretrained_cfg": config}
-            (snapshot / file).write_text(json.dumps(config))
+            _write(snapshot / file, lambda path: path.write_text(json.dumps(config)))
             return
         owner, _, name = repository.partition("/")
         with torch.random.fork_rng():
             torch.manual_seed(sum(map(ord, name)))
             model = timm.create_model(name.partition(".")[0] if owner == "timm" else "test_resnet")
-        save_file(model.state_dict(), snapshot / file)
+        _write(snapshot / file, lambda path: save_file(model.state_dict(), path))
 
     def repositories(self):
         """Return the repositories in the cache."""
@@ -87,11 +89,8 @@ class FakeHub:
         }
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    hub = FakeHub(folder)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(_hub, "_run_process", hub.download)
-    return hub
+def _write(file, write):
+    """Write a file under another name first."""
+    temporary = file.with_name(f"{file.name}.{threading.get_ident()}.incomplete")
+    write(temporary)
+    os.replace(temporary, file)

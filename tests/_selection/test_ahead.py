@@ -14,14 +14,13 @@ pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("huggingface_hub")
 
-from fake_hub import hub  # noqa: E402, F401
-from image_pool import candidates, select  # noqa: E402
+from image_pool import candidates, select
 
-from sklearn_ncti import NCTIScorer, TimmBackbone  # noqa: E402
-from sklearn_ncti._scoring.scorers import Scorers  # noqa: E402
-from sklearn_ncti._selection.ahead import downloads_ahead  # noqa: E402
-from sklearn_ncti._selection.context import FitContext  # noqa: E402
-from sklearn_ncti.backbones import _hub  # noqa: E402
+from sklearn_ncti import NCTIScorer, TimmBackbone
+from sklearn_ncti._scoring.scorers import Scorers
+from sklearn_ncti._selection.ahead import downloads_ahead
+from sklearn_ncti._selection.context import FitContext
+from sklearn_ncti.backbones import _hub
 
 # They have one geometry.
 NAMES = [f"test_{name}.r160_in1k" for name in ("vit", "efficientnet", "byobnet", "convnext")]
@@ -50,7 +49,7 @@ def is_at_work():
     return any(thread.name == "downloads ahead" for thread in threading.enumerate())
 
 
-def test_the_next_weights_come_while_a_network_runs(data, hub, while_running):  # noqa: F811
+def test_the_next_weights_come_while_a_network_runs(data, hub, while_running):
     def check(place):
         assert hub.done[REPOSITORIES[place + 1]].wait(AT_MOST)
         # One ahead, and not all.
@@ -66,7 +65,7 @@ def test_the_next_weights_come_while_a_network_runs(data, hub, while_running):  
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_ranking_is_that_of_cached_weights(data, hub, n_jobs):  # noqa: F811
+def test_ranking_is_that_of_cached_weights(data, hub, n_jobs):
     first = select(candidates(NAMES), n_jobs=n_jobs).fit(*data).results_
     assert sorted(name for name, _ in hub.asked) == sorted(REPOSITORIES)
     hub.asked.clear()
@@ -75,7 +74,7 @@ def test_ranking_is_that_of_cached_weights(data, hub, n_jobs):  # noqa: F811
     assert first["rank"].tolist() == again["rank"].tolist()
 
 
-def test_a_failed_download_is_reported_by_its_candidate(data, hub, while_running):  # noqa: F811
+def test_a_failed_download_is_reported_by_its_candidate(data, hub, while_running):
     tried = []
 
     def fail():
@@ -94,7 +93,7 @@ def test_a_failed_download_is_reported_by_its_candidate(data, hub, while_running
     assert set(tried[1:]) >= {threading.current_thread().name}
 
 
-def test_cached_features_need_no_weights(data, hub, tmp_path):  # noqa: F811
+def test_cached_features_need_no_weights(data, hub, tmp_path):
     names = ["hf-hub:own/a", "hf-hub:own/b"]
     memory = str(tmp_path / "memory")
     select(candidates(names), memory=memory).fit(*data)
@@ -112,7 +111,7 @@ def test_cached_features_need_no_weights(data, hub, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
-def test_a_download_ends_with_the_fit(data, hub, while_running, kind):  # noqa: F811
+def test_a_download_ends_with_the_fit(data, hub, while_running, kind):
     ended = threading.Event()
 
     def stay_silent():
@@ -144,7 +143,7 @@ def context_of(data):
 
 
 @pytest.mark.parametrize("why", ["other processes", "cached", "one job"])
-def test_no_thread_without_need(data, hub, why):  # noqa: F811
+def test_no_thread_without_need(data, hub, why):
     if why == "cached":
         for name in REPOSITORIES:
             hub.put(name)
@@ -154,7 +153,7 @@ def test_no_thread_without_need(data, hub, why):  # noqa: F811
         assert not is_at_work()
 
 
-def test_nothing_is_downloaded_for_candidates_that_cannot_start(data, hub):  # noqa: F811
+def test_nothing_is_downloaded_for_candidates_that_cannot_start(data, hub):
     jobs = jobs_of(NAMES)
     late = replace(context_of(data), deadline=time.time() - 1)
     with downloads_ahead(jobs, late, True) as ahead, ahead.running(jobs[0]):
@@ -162,7 +161,7 @@ def test_nothing_is_downloaded_for_candidates_that_cannot_start(data, hub):  # n
     assert hub.asked == []
 
 
-def test_candidates_that_are_no_backbones_are_passed_over(data, hub):  # noqa: F811
+def test_candidates_that_are_no_backbones_are_passed_over(data, hub):
     jobs = jobs_of(NAMES[:3])
     jobs[1].model = np.zeros(3)
     jobs[0].model = TimmBackbone("test_resnet", pretrained=False)
@@ -174,7 +173,7 @@ def test_candidates_that_are_no_backbones_are_passed_over(data, hub):  # noqa: F
     assert [name for name, _ in hub.asked] == REPOSITORIES[2:3]
 
 
-def test_weights_that_were_deleted_meanwhile_are_asked_for_again(data, hub):  # noqa: F811
+def test_weights_that_were_deleted_meanwhile_are_asked_for_again(data, hub):
     hub.put(REPOSITORIES[0])
     backbone = TimmBackbone(NAMES[0])
     assert not backbone.lacks_files()

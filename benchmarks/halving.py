@@ -127,6 +127,7 @@ def run_pools(args):
             selector = HalvingModelSelector(
                 pool,
                 elimination=elimination,
+                confidence=args.confidence,
                 n_best=args.n_best,
                 random_state=seed,
                 refit=False,
@@ -214,6 +215,7 @@ def main(argv=None):
     pools.add_argument("--limit-per-class", type=int, default=100)
     pools.add_argument("--seeds", type=int, default=10)
     pools.add_argument("--n-best", type=int, default=1)
+    pools.add_argument("--confidence", type=float, default=0.95)
     simulation = parts.add_parser("simulation", help="synthetic candidates of known order")
     simulation.add_argument("--draws", type=int, default=50)
     simulation.add_argument("--rows", type=int, default=450)

@@ -27,13 +27,15 @@ from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TimmBackbone, expand_model_names
-from ..datasets import load_digit_images, load_image_folder, load_zoo, load_zoo_accuracies
+from ..datasets import load_digit_images, load_zoo, load_zoo_accuracies
 from .inputs import (
     PRIORS,
     UsageError,
     check_rows,
     load_candidates,
+    named_files,
     read_baseline,
+    read_images,
     read_prior,
     weight_files,
 )
@@ -178,7 +180,7 @@ def _rank_inputs(
 ) -> tuple[list[str], np.ndarray, list[str], dict[str, float] | None]:
     """Return images, labels, model names and baseline, after checks of all that they need."""
     try:
-        paths, labels = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
+        paths, labels = read_images(options)
         names = filtered_names(
             expand_model_names(without_dropped(options.models)), options.filters
         )
@@ -221,7 +223,7 @@ def _scorer(scoring: ScoringOptions) -> Any:
 def _score(options: ScoreOptions) -> Outcome:
     """Score or rank features that were extracted before."""
     scoring = options.scoring
-    features, labels = load_candidates(options.files)
+    features, labels = load_candidates(options.files, options.features, options.labels)
     check_rows(scoring, labels)
     # A single candidate cannot be normalised over the candidates.
     normalization = scoring.normalization or ("minmax" if len(features) > 1 else "absolute")
@@ -312,7 +314,7 @@ def _named_inputs(options: Options) -> list[Path]:
     """Return the input files that the options name."""
     if isinstance(options, DemoOptions | ModelsOptions):
         return []
-    files = options.files if isinstance(options, ScoreOptions) else []
+    files = named_files(options)
     baseline, prior = options.scoring.baseline, options.scoring.prior
     records = [] if prior is None or prior in PRIORS else [Path(prior)]
     return [*files, *records, *([] if baseline is None else [baseline])]

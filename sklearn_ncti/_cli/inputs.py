@@ -10,7 +10,11 @@ import numpy as np
 
 from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline
-from .options import ScoringOptions
+from ..datasets import load_image_folder, load_image_table
+from ..datasets._folder import SplitError
+from ..datasets._table import TABLES
+from .feature_files import UsageError, is_file, read_features, read_labels
+from .options import Options, RankOptions, ScoreOptions, ScoringOptions
 
 # Suffixes of the files that hold the weights of a model.
 _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
@@ -19,17 +23,59 @@ _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
 PRIORS = {"imagenet": "the names of timm models", "weights": "networks"}
 
 
-class UsageError(Exception):
-    """The arguments or the files that they name are wrong."""
+def read_images(options: RankOptions) -> tuple[list[str], np.ndarray]:
+    """Return the paths and labels of the images to rank on.
+
+    Raises
+    ------
+    UsageError
+        If the subfolders do not look like classes, or the rows of a table are of several
+        splits.
+
+    ValueError
+        If the folder or table is refused for another reason.
+    """
+    table = Path(options.folder).suffix.lower() in TABLES and Path(options.folder).is_file()
+    limit = options.limit_per_class
+    try:
+        if not table:
+            return load_image_folder(options.folder, split=options.split, limit_per_class=limit)
+        return load_image_table(
+            options.folder,
+            images=options.images,
+            labels=options.labels,
+            split=options.split,
+            limit_per_class=limit,
+        )
+    except SplitError as exc:
+        raise UsageError(exc.advice("--split {!r}")) from exc
 
 
-def load_candidates(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def named_files(options: Options) -> list[Path]:
+    """Return the files of features, labels or paths that the options name."""
+    if isinstance(options, ScoreOptions):
+        labels = options.labels
+        return [*options.files, *([Path(labels)] if labels and is_file(labels) else [])]
+    if not isinstance(options, RankOptions) or not Path(options.folder).is_file():
+        return []
+    return [Path(options.folder)]
+
+
+def load_candidates(
+    paths: Sequence[Path], features_name: str | None = None, labels_name: str | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Read the features of each candidate and the labels that all of them share.
 
     Parameters
     ----------
     paths : sequence of path
-        One .npz file per candidate, with the arrays "features" and "labels".
+        One file per candidate.
+
+    features_name : str, default=None
+        Name of the array or column of the features.
+
+    labels_name : str, default=None
+        Name of the array or column of the labels, or a file of them.
 
     Returns
     -------
@@ -47,12 +93,13 @@ def load_candidates(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], np.nd
     """
     features: dict[str, np.ndarray] = {}
     stems = Counter(path.stem for path in paths)
+    shared = read_labels(Path(labels_name)) if labels_name and is_file(labels_name) else None
     labels = None
     for path in paths:
-        X, y = _load_features(path)
+        X, y = read_features(path, features_name, labels_name, shared)
         if labels is None:
             labels = y
-        elif not np.array_equal(labels, y):
+        elif not _are_equal(labels, y):
             raise UsageError(
                 f"{path} and {paths[0]} have different labels: all candidates must be scored "
                 "on the same rows"
@@ -66,24 +113,11 @@ def load_candidates(paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], np.nd
     return features, labels
 
 
-def _load_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read the features and labels of one file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            X, y = arrays["features"], arrays["labels"]
-    except FileNotFoundError as exc:
-        raise UsageError(f"{path} does not exist") from exc
-    except Exception as exc:
-        raise UsageError(
-            f"{path} is not an .npz file with the arrays 'features' and 'labels' ({exc}); write "
-            "one with numpy.savez(file, features=X, labels=y)"
-        ) from exc
-    if X.ndim != 2 or y.shape != X.shape[:1]:
-        raise UsageError(
-            f"{path} has features of shape {X.shape} and labels of shape {y.shape}; they must "
-            "be (n, d) and (n,)"
-        )
-    return X, y
+def _are_equal(labels: np.ndarray, others: np.ndarray) -> bool:
+    """Return whether labels are equal, where those of text files are text."""
+    if {labels.dtype.kind, others.dtype.kind} <= {"i", "u", "U"}:
+        return np.array_equal(labels.astype(str), others.astype(str))
+    return np.array_equal(labels, others)
 
 
 def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:

@@ -49,6 +49,9 @@ class RankOptions:
     command: ClassVar[str] = "rank"
 
     folder: str
+    split: str | None
+    images: str | None
+    labels: str | None
     models: list[str]
     limit_per_class: int | None
     device: str
@@ -82,6 +85,8 @@ class ScoreOptions:
     command: ClassVar[str] = "score"
 
     files: list[Path]
+    features: str | None
+    labels: str | None
     scoring: ScoringOptions
     outputs: Outputs
 

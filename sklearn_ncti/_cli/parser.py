@@ -80,8 +80,8 @@ def make_parser() -> argparse.ArgumentParser:
             "score",
             help="score or rank features that were extracted before",
             description="Score the features of one file, or rank the features of several files "
-            "with the same labels. Each FILE.npz holds the arrays 'features' of shape (n, d) "
-            "and 'labels' of shape (n,).",
+            "with the same labels. Each FILE holds features of shape (n, d) and labels of shape "
+            "(n,).",
         )
     )
     _fill_models(
@@ -105,7 +105,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _fill_rank(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `rank`."""
-    parser.add_argument("folder", metavar="FOLDER", help="folder with one subfolder per class")
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="folder with one subfolder per class, or a CSV or Parquet file with a path and a "
+        "label in each row",
+    )
+    _add_source(parser)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -134,9 +140,21 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         type=Path,
-        metavar="FILE.npz",
-        help="features and labels of one candidate, as saved by numpy.savez(file, features=X, "
-        "labels=y)",
+        metavar="FILE",
+        help="features and labels of one candidate: .npz, as saved by numpy.savez(file, "
+        "features=X, labels=y), .npy, .safetensors, .csv, .tsv or .parquet",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="name of the array of features, or of a column that holds a list in each row "
+        "(default: features; in a table, all columns but that of the labels)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="NAME|FILE",
+        help="name of the array or column of the labels, or a .npy or .txt file that holds them "
+        "for all candidates (default: labels or label)",
     )
     _add_scoring(parser)
     _add_outputs(parser)
@@ -236,6 +254,28 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         ("--min-gpu-throughput", "N", "least images per second on the GPU of the catalogue"),
     ):
         group.add_argument(option, type=_not_negative, metavar=unit, help=text)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options of which images are taken, and where their labels are."""
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="subfolder of FOLDER that contains the classes, such as train, or value of the "
+        "column 'split' of a file; '.' takes all subfolders as classes, or all rows",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="COLUMN",
+        help="column of the paths in a CSV or Parquet file (default: one named path, file or "
+        "similar)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="COLUMN",
+        help="column of the labels in a CSV or Parquet file (default: one named label, class or "
+        "similar)",
+    )
 
 
 def _add_extraction(parser: argparse.ArgumentParser) -> None:
@@ -341,7 +381,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         "--normalization",
         choices=NORMALIZATIONS,
         help="how the components are made comparable before they are added (default: minmax; "
-        "absolute for a single FILE.npz)",
+        "absolute for a single file of features)",
     )
     group.add_argument(
         "--n-components",

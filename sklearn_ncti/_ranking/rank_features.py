@@ -23,7 +23,6 @@ from .._scoring.scorers import check_scorers, component_names
 from .._scoring.scoring import score_all
 from .._utils.components import Components
 from .._utils.stacklevel import find_stack_level
-from .._utils.validation import check_labels
 from .prior import check_prior, numbers_of, published_notes
 from .ranking import Ranking
 from .results import ranks
@@ -66,9 +65,11 @@ def rank_features(
 
     scorer : "ncti", "robust", estimator, or list of these, default=None
         What scores a feature matrix: an estimator with ``fit(X, y)`` and ``score()``, such as
-        those of ``sklearn_ncti.companions`` (see :class:`FeatureScorer`), or any classifier, which
-        is scored by cross-validation over up to 5 stratified folds. It is cloned for every
-        candidate. "ncti" is ``NCTIScorer()``, as None is. "robust" is
+        those of ``sklearn_ncti.companions`` (see :class:`FeatureScorer`), or any classifier or
+        regressor, which is scored by cross-validation over up to 5 folds (stratified for
+        classifiers, shuffled for regressors). It is cloned for every candidate. With regressors
+        and ``companions.LogME`` alone, the labels may be real numbers. "ncti" is
+        ``NCTIScorer()``, as None is. "robust" is
         ``NearestCenterClassifier(cv="loo", shrinkage="scale-free")``: one component, measured on
         rows that are left out, whatever the scale of the features. The first of a list ranks; the
         additional scorers, which may be (name, estimator) pairs, become columns of the results.
@@ -142,7 +143,8 @@ def rank_features(
     for name in features:
         if not isinstance(name, str):
             raise TypeError(f"features must have strings as keys, got {name!r}.")
-    labels = check_labels(labels)
+    scorers = check_scorers(scorer)
+    labels = scorers.check_labels(labels)
     for name, X in features.items():
         if _num_samples(X) != len(labels):
             raise ValueError(
@@ -150,7 +152,6 @@ def rank_features(
                 f"{len(labels)}: all candidates must be scored on the same rows."
             )
     check_normalization(normalization)
-    scorers = check_scorers(scorer)
     prior = check_prior(prior, features, normalization)
     check_weights(weights, summand_names(scorers.ranking, prior))
     baseline = check_baseline(baseline, features)

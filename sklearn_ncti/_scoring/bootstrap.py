@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from .._utils.resampling import Draws
 from .._utils.stacklevel import find_stack_level
-from .._utils.validation import encode_labels
+from .._utils.validation import encode_labels, is_continuous
 from .normalization import EQUAL_SHARE, merge_equal, summed
 from .scorers import can_resample, is_cross_validated
 
@@ -94,6 +94,11 @@ def check_resampling(
         )
     if n_resamples == 0:
         return None
+    if is_continuous(labels):
+        raise ValueError(
+            f"n_resamples={n_resamples} needs classes, of which rows are drawn, and the labels "
+            "are real numbers. Use n_resamples=0."
+        )
     # A row that is drawn twice would be held out and fitted at once.
     if is_cross_validated(scorer):
         raise ValueError(

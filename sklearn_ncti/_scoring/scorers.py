@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 
 from .._ncti.base import BaseNCTI
 from .._ncti.components import NearestCenterClassifier
 from .._ncti.scorer import NCTIScorer
+from .._utils.validation import check_labels, is_continuous
 from .columns import check_columns
 
 
@@ -123,10 +125,27 @@ class Scorers:
         """All of them, the ranking one first."""
         return [self.ranking, *self.additional.values()]
 
+    def check_labels(self, labels: ArrayLike) -> np.ndarray:
+        """Return labels as a vector of classes, or of numbers if all scorers take these."""
+        y = check_labels(labels, allow_numbers=all(map(takes_numbers, self.all)))
+        regressors = [scorer for scorer in self.all if is_regressor(scorer)]
+        if regressors and not is_continuous(y):
+            raise TypeError(
+                f"scorer {regressors[0]!r} predicts real numbers, but y holds classes, as which "
+                "whole numbers count. Use companions.LogME(task='regression') for ages or counts, "
+                "and a classifier for classes."
+            )
+        return y
+
 
 def response_of(scorer: Any) -> str:
     """Return what of a network a scorer measures: "features" or "probabilities"."""
     return getattr(scorer, "response", "features")
+
+
+def takes_numbers(scorer: Any) -> bool:
+    """Return whether a scorer measures how well features predict real numbers."""
+    return bool(is_regressor(scorer)) or getattr(scorer, "task", None) in ("auto", "regression")
 
 
 def component_names(scorer: Any) -> tuple[str, ...]:
@@ -174,7 +193,8 @@ def is_pair(item: Any) -> bool:
 def check_scorer(scorer: Any) -> Any:
     """Return what scores a feature matrix, NCTIScorer() for None, or raise an error.
 
-    That is an estimator with ``fit(X, y)`` and ``score()``, any classifier, or the word for one.
+    That is an estimator with ``fit(X, y)`` and ``score()``, any classifier or regressor, or the
+    word for one.
     """
     if scorer is None:
         return NCTIScorer()
@@ -187,7 +207,7 @@ def check_scorer(scorer: Any) -> Any:
     if not (hasattr(scorer, "fit") and hasattr(scorer, "score")):
         raise TypeError(f"scorer must have fit(X, y) and score(), got {scorer!r}.")
     needed = _needed(scorer)
-    if needed and (isinstance(scorer, type) or not is_classifier(scorer)):
+    if needed and (isinstance(scorer, type) or not _is_predictor(scorer)):
         raise TypeError(
             f"scorer must be a classifier, or have a score() that works without arguments on "
             f"the fitted rows; {getattr(scorer, '__name__', type(scorer).__name__)}.score needs "
@@ -195,6 +215,10 @@ def check_scorer(scorer: Any) -> Any:
             "companion, or an estimator with the same contract."
         )
     return scorer
+
+
+def _is_predictor(scorer: Any) -> bool:
+    return bool(is_classifier(scorer) or is_regressor(scorer))
 
 
 def _needed(scorer: Any) -> list[str]:

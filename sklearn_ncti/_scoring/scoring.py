@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.base import clone, is_regressor
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.utils import _safe_indexing
 
 from .._linalg.pca import shared_moments
@@ -204,14 +204,24 @@ def _safe_data(scorer, X, y):
     return copy.deepcopy((X, y))
 
 
-def _cross_validated(classifier, X, y) -> float:
-    """Mean score of a classifier over stratified folds, as many as the classes have rows for."""
+def _cross_validated(predictor, X, y) -> float:
+    """Mean score of a classifier or regressor over folds of the rows."""
+    folds = _shuffled_folds(y) if is_regressor(predictor) else _stratified_folds(predictor, y)
+    scores = cross_val_score(predictor, X, y, cv=folds, error_score="raise")
+    return float(scores.mean())
+
+
+def _shuffled_folds(y) -> KFold:
+    """Folds of real numbers, shuffled since rows are often in their order; the same each time."""
+    return KFold(min(_N_FOLDS, len(y)), shuffle=True, random_state=0)
+
+
+def _stratified_folds(classifier, y) -> StratifiedKFold:
+    """Folds with rows of every class, as many as the classes have rows for."""
     least = int(np.unique(y, return_counts=True)[1].min())
     if least < 2:
         raise ValueError(
             f"{type(classifier).__name__} is scored by cross-validation, but a class has 1 row: "
             "at least 2 of every class are needed."
         )
-    folds = StratifiedKFold(min(_N_FOLDS, least))
-    scores = cross_val_score(classifier, X, y, cv=folds, error_score="raise")
-    return float(scores.mean())
+    return StratifiedKFold(min(_N_FOLDS, least))

@@ -21,7 +21,7 @@ from .._scoring.scorers import Scorers, is_ncti, response_of
 from .._utils.stacklevel import find_stack_level
 from ..backbones._base import BaseBackbone
 from ..backbones._identity import identify_images, stamp_files
-from ..backbones._images import check_images
+from ..backbones._sources import ImageSource, as_images, is_torch_dataset
 from ..backbones._store import FeatureStore
 
 _COPY_LOCK = Lock()
@@ -63,7 +63,7 @@ class FitContext:
     needs_weighted_alpha : bool, default=False
         Whether the weights of networks are measured, for a prior.
 
-    images : ndarray or list, default=None
+    images : ndarray, list or ImageSource, default=None
         The rows as images, None if no candidate takes images.
 
     stamps : dict of str to list of int
@@ -99,7 +99,7 @@ class FitContext:
     verbose: int = 0
     only_scored: bool = True
     needs_weighted_alpha: bool = False
-    images: np.ndarray | list | None = None
+    images: np.ndarray | list | ImageSource | None = None
     stamps: Mapping[str, list[int]] = field(default_factory=dict)
     store: FeatureStore | None = None
     images_identity: str | None = None
@@ -121,7 +121,7 @@ class FitContext:
     @property
     def readable_X(self) -> Any:
         """The rows that are scored."""
-        return _safe_indexing(self.X, self.rows) if self.unreadable else self.X
+        return rows_of(self.X, self.rows) if self.unreadable else self.X
 
     @property
     def readable_y(self) -> np.ndarray:
@@ -154,20 +154,31 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
     TypeError or ValueError
         If all models are backbones and the rows are no images, or the memory has no folder.
     """
-    context = replace(context, stamps=stamp_files(context.X))
     backbones = [model for model in models if isinstance(model, BaseBackbone)]
     if not backbones:
-        return context
+        return replace(context, stamps=stamp_files(context.X))
     try:
-        images = check_images(context.X)
+        images = as_images(context.X)
+        if isinstance(images, ImageSource) or is_torch_dataset(context.X):
+            # Other candidates get the images as well, without the labels.
+            context = replace(context, X=images)
+        context = replace(context, stamps=stamp_files(images))
     except (TypeError, ValueError):
         # Candidates of other kinds may know what to do with it.
         if len(backbones) == len(models):
             raise
-        return context
+        return replace(context, stamps=stamp_files(context.X))
     store = _store_in(context.memory)
     identity = None if store is None else identify_images(images, context.stamps)
     return replace(context, images=images, store=store, images_identity=identity)
+
+
+def rows_of(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of anything that holds rows."""
+    if isinstance(X, ImageSource):
+        return X.take(rows)
+    has_items = hasattr(X, "__getitem__") or hasattr(X, "iloc")
+    return _safe_indexing(X if has_items else np.asarray(X), rows)
 
 
 def readable_rows(unreadable: Mapping[int, str], n_rows: int) -> np.ndarray:

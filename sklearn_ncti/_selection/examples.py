@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._ranking.report.page import RankedData
+from .._utils.validation import is_continuous
 from ..backbones._images import BadImageError, read_image
+from ..backbones._sources import ImageSource
 from .context import FitContext
 
 # Limits of the examples, which keep reports and pickles small: classes, images of each class,
@@ -51,13 +53,19 @@ class DataSummary:
 
 def summarize(context: FitContext) -> DataSummary:
     """Return the classes of the rows that are scored, with examples if they are images."""
-    classes, counts = np.unique(context.readable_y, return_counts=True)
+    y = context.readable_y
+    # Real numbers have no classes to show.
+    classes, counts = np.unique(y[:0] if is_continuous(y) else y, return_counts=True)
     examples = {}
     if context.images is not None:
         readable = set(context.rows.tolist())
         for i, name in enumerate(classes[:_CLASSES]):
             rows = [j for j in np.flatnonzero(context.y == name).tolist() if j in readable]
-            examples[i] = _examples(context.images, _spaced(np.array(rows)))
+            if isinstance(context.images, ImageSource):
+                # Examples of a data set are not read a second time for this.
+                rows = [j for j in rows if context.images.is_at_hand(j)]
+            if rows:
+                examples[i] = _examples(context.images, _spaced(np.array(rows)))
     return DataSummary(classes, counts, len(context.unreadable), examples)
 
 
@@ -70,7 +78,7 @@ def _spaced(rows: np.ndarray) -> list[int]:
     return list(dict.fromkeys(np.concatenate([spaced[::2], spaced[1::2]]).tolist()))
 
 
-def _examples(images: np.ndarray | list, rows: Sequence[int]) -> list[str | bytes]:
+def _examples(images: np.ndarray | list | ImageSource, rows: Sequence[int]) -> list[str | bytes]:
     """Return paths of images, and small copies of images that have no path."""
     if isinstance(images, np.ndarray) or not isinstance(images[rows[0]], str | os.PathLike):
         copies = [_thumbnail(images, row) for row in rows[:_EXAMPLES]]
@@ -88,7 +96,7 @@ def _read(examples: Sequence[str | bytes]) -> list[bytes]:
     return found
 
 
-def _thumbnail(images: np.ndarray | list, index: int) -> bytes | None:
+def _thumbnail(images: np.ndarray | list | ImageSource, index: int) -> bytes | None:
     """Return a small copy of an image as JPEG, or None if the image cannot be read."""
     try:
         image = read_image(images, index, "RGB")

@@ -15,12 +15,12 @@ from .._scoring.candidate import ExtractionFacts
 from .._scoring.scorers import response_of
 from .._utils.arrays import to_host
 from .._utils.stacklevel import find_stack_level
-from .._utils.validation import check_labels
 from ..backbones._base import BaseBackbone, NoHeadError, bad_images_text
 from ..backbones._identity import stamp_files
-from ..backbones._images import BadImageError, check_images
+from ..backbones._images import BadImageError
 from ..backbones._preparation import pixels_of
 from ..backbones._prepared import PreparedImages
+from ..backbones._sources import as_images
 from .context import FitContext, readable_rows
 
 # Facts of an entry of the cache that a result tells, and their types.
@@ -201,7 +201,7 @@ def _check_left(y, unreadable, context) -> None:
     """Check of the readable rows what was checked of all when the fit began."""
     resampling = context.resampling
     try:
-        check_labels(y)
+        context.scorers.check_labels(y)
         # Called only where it raises: what it warns of was said before.
         if resampling is not None and np.unique(y, return_counts=True)[1].min() < 2:
             ranking = context.scorers.ranking
@@ -356,7 +356,7 @@ def save_cached(identity, output, context) -> None:
 
 def _run_network(model, context, outputs, prepared) -> dict[str, _Output]:
     """Return outputs of a backbone by name, computed in one pass."""
-    images = check_images(context.X) if context.images is None else context.images
+    images = as_images(context.X) if context.images is None else context.images
     extraction = model.extract(
         images,
         outputs=outputs,

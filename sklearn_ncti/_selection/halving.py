@@ -18,6 +18,7 @@ from .._scoring.bootstrap import MAX_RESAMPLES, surely_behind
 from .._utils.stacklevel import find_stack_level
 from .._utils.terminal import printable, say
 from .._utils.validation import encode_labels
+from .budget import affordable, best_first
 from .jobs import OUT_OF_TIME, FitTask
 from .part_runner import PartRunner
 from .parts import nested_parts, part_sizes
@@ -43,11 +44,11 @@ class _Search:
     callbacks : callback context
         That of the fit.
 
+    left_out : dict of str to str
+        Names of candidates that did not start, and why.
+
     rankings, n_samples : list
         Ranking and number of rows of each iteration.
-
-    left_out : list of str
-        Names of candidates that did not start.
 
     stop : str
         Why the search ended before it was done; empty if it did not.
@@ -61,9 +62,9 @@ class _Search:
     baseline: Mapping[str, float] | None
     prior: Mapping[str, float] | None
     callbacks: Any
+    left_out: dict
     rankings: list = field(default_factory=list)
     n_samples: list = field(default_factory=list)
-    left_out: list = field(default_factory=list)
     stop: str = ""
     new_weights: NewWeights | None = None
 
@@ -137,10 +138,17 @@ class HalvingModelSelector(ModelSelector):
         score in every iteration; see :ref:`prior`. Candidates start in its order, but for
         "weights", which is known only then.
 
+    max_download : float, default=None
+        Gigabytes (1e9 bytes) of weights that may be downloaded, by the estimate of
+        :meth:`ModelSelector.plan`. Candidates whose weights do not fit are left out, in the
+        order of the prior, or else of published ImageNet accuracies.
+
     max_time : float, default=None
-        Seconds after which no further candidate is started. An iteration that is not complete by
-        then is left out of the ranking, unless it is the first: its candidates are ranked, and
-        the others are left out. The first candidate always runs.
+        Seconds for the whole search. As many candidates start, in the same order, as the first
+        iteration has time for by the estimate of :meth:`ModelSelector.plan`: each iteration has
+        the same share. When the time is over, no further candidate is started. An iteration that
+        is not complete by then is left out of the ranking, unless it is the first: its candidates
+        are ranked, and the others are left out. One candidate always runs.
 
     keep_weights : bool, default=True
         Whether downloaded weights of dropped candidates stay in the cache of the Hugging Face
@@ -254,6 +262,7 @@ class HalvingModelSelector(ModelSelector):
         "elimination": [StrOptions({"confidence", "factor"})],
         "n_resamples": [Interval(Integral, 40, MAX_RESAMPLES, closed="both")],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "max_download": [Interval(Real, 0, None, closed="left"), None],
         "keep_weights": ["boolean"],
     }
 
@@ -275,6 +284,7 @@ class HalvingModelSelector(ModelSelector):
         baseline: Mapping[str, float] | None = None,
         prior: Any = None,
         max_time: float | None = None,
+        max_download: float | None = None,
         keep_weights: bool = True,
         final_estimator: Any = None,
         refit: bool = True,
@@ -308,6 +318,7 @@ class HalvingModelSelector(ModelSelector):
         self.n_best = n_best
         self.elimination = elimination
         self.max_time = max_time
+        self.max_download = max_download
         self.keep_weights = keep_weights
 
     def _max_rankings(self, context):
@@ -321,10 +332,18 @@ class HalvingModelSelector(ModelSelector):
 
     def _rank(self, candidates, context, callbacks, baseline, prior):
         """Rank the candidates in iterations; return the context, and features of the best."""
-        known = {} if prior is None else prior
-        best_first = sorted(candidates, key=lambda item: -known.get(item[0], -np.inf))
         codes, sizes = encode_labels(context.y)[1], self._sizes(context)
-        search = _Search(best_first, len(sizes), baseline, prior, callbacks)
+        ordered = best_first(candidates, prior)
+        left_out = affordable(
+            ordered,
+            context.X,
+            sizes[0],
+            len(sizes),
+            max_time=self.max_time,
+            max_download=self.max_download,
+        )
+        starting = [item for item in ordered if item[0] not in left_out]
+        search = _Search(starting, len(sizes), baseline, prior, callbacks, left_out)
         if self.max_time is not None:
             context = replace(context, deadline=time.time() + self.max_time)
         search.new_weights = None if self.keep_weights else NewWeights()
@@ -340,12 +359,11 @@ class HalvingModelSelector(ModelSelector):
         self.n_iterations_, self.n_possible_iterations_ = len(search.rankings), len(sizes)
         self.n_candidates_ = [len(ranking) for ranking in search.rankings]
         self.n_resources_ = search.n_samples
-        why = f"left out: not started before max_time={self.max_time} was over"
         ranking = join_iterations(
             search.rankings,
             search.n_samples,
             [name for name, _ in candidates],
-            dict.fromkeys(search.left_out, why),
+            search.left_out,
             self._notes(search),
         )
         context = replace(context, unreadable=runner.unreadable)
@@ -370,7 +388,8 @@ class HalvingModelSelector(ModelSelector):
         # The best of an incomplete iteration may be missing; the first one must do.
         if search.stop and number > 1:
             return
-        search.left_out = late
+        why = f"left out: not started before max_time={self.max_time} was over"
+        search.left_out |= dict.fromkeys(late, why)
         results = [result for result in results if result.name not in late]
         ranking = self._ranking_of(results, context, search.baseline, search.prior)
         search.rankings.append(ranking)
@@ -411,10 +430,14 @@ class HalvingModelSelector(ModelSelector):
             + "; the order is by the iteration reached, then by the score in it"
         ]
         if search.stop:
-            n_out = len(search.left_out)
-            left_out = f"{n_out} candidates did not start, and " if n_out else ""
             found.append(
-                f"{search.stop}: {left_out}{len(search.left)} of those that did may be the best"
+                f"{search.stop}: {len(search.left)} candidates that started may be the best"
+            )
+        if search.left_out:
+            by = "prior" if search.prior else "published ImageNet accuracy, where it is known"
+            found.append(
+                f"budget: {len(search.left_out)} candidates did not start; they were taken in the "
+                f"order of their {by}"
             )
         return found
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 
 from .._scoring.candidate import CandidateResult
 from ..backbones._base import BaseBackbone
-from .context import FitContext, with_images
+from .context import FitContext, rows_of, with_images
 from .features import Extracted
 from .jobs import FitTask, run_candidates
 
@@ -108,9 +107,11 @@ class PartRunner:
         """Return the context of some rows."""
         places = {int(row): i for i, row in enumerate(rows)}
         whole = self._context
+        # The checks of scikit-learn want all rows as they are.
+        is_whole = np.array_equal(rows, np.arange(len(whole.y)))
         context = replace(
             whole,
-            X=_rows_of(whole.X, rows, len(whole.y)),
+            X=whole.X if is_whole else rows_of(whole.X, rows),
             kept_in=whole.kept_in if of_images else None,
             y=whole.y[rows],
             images=None,
@@ -132,11 +133,3 @@ class PartRunner:
         if model.outputs_for(self._context.responses)[0] != model.output:
             return None
         return replace(extracted, features=np.array(extracted.features))
-
-
-def _rows_of(X: Any, rows: np.ndarray, n: int) -> Any:
-    """Return some rows of anything that holds rows; all of them as they are."""
-    if np.array_equal(rows, np.arange(n)):
-        return X
-    has_items = hasattr(X, "__getitem__") or hasattr(X, "iloc")
-    return _safe_indexing(X if has_items else np.asarray(X), rows)

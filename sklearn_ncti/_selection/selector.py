@@ -22,9 +22,10 @@ from .._scoring.bootstrap import MAX_RESAMPLES, check_resampling
 from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
-from .._utils.validation import check_labels
+from .._utils.validation import is_continuous
 from ..backbones import TimmBackbone
 from ..backbones._base import BaseBackbone
+from ..backbones._sources import check_sized, images_and_labels
 from .candidates import named_pairs, named_transformers
 from .context import FitContext, open_memory, with_images
 from .examples import summarize
@@ -178,7 +179,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Images that could not be read and were left out.
 
     classes_ : ndarray of shape (n_classes,)
-        The class labels.
+        The class labels. Absent where `y` holds real numbers.
 
     n_features_in_ : int
         Number of features seen in `fit`, where the best candidate takes a feature matrix.
@@ -327,17 +328,19 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return super().set_params(**params)
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Extract, score and rank; then fit the best candidate.
 
         Parameters
         ----------
-        X : array-like or sequence of length n_samples
-            What every candidate takes: images as a sequence of paths or an array, or a
-            feature matrix for ordinary transformers.
+        X : array-like, sequence or data set of length n_samples
+            What every candidate takes: images as a sequence of paths, an array or a data set
+            (see :ref:`datasets`), or a feature matrix for ordinary transformers.
 
-        y : array-like of shape (n_samples,)
-            Class of each row.
+        y : array-like of shape (n_samples,), default=None
+            Class of each row, or with scorers of numbers (``companions.LogME`` and regressors) a
+            real number. None only for a data set that holds the labels: one of torch, a
+            Hugging Face ``Dataset``, or a list of (image, label) pairs.
 
         Returns
         -------
@@ -369,15 +372,14 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _check(self, X, y):
         """Return candidates, context, baseline and prior, checked before any work begins."""
         if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        y = check_labels(y)
+            X, y = _with_own_labels(X)
+        check_sized(X)
+        scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
+        y = scorers.check_labels(y)
         check_consistent_length(X, y)
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
-        scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
         prior = known_prior(self.prior, candidates, self.normalization)
@@ -489,7 +491,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Set the fitted attributes."""
         self.ranking_ = ranking
         self.results_ = self.ranking_.results
-        self.classes_ = np.unique(context.readable_y)
+        if is_continuous(context.readable_y):
+            vars(self).pop("classes_", None)
+        else:
+            self.classes_ = np.unique(context.readable_y)
         self.n_skipped_images_ = len(context.unreadable)
         self._data_summary = summarize(context)
         self.best_index_ = self.ranking_.best_index
@@ -771,6 +776,17 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             tags.classifier_tags = final.classifier_tags
             tags.regressor_tags = final.regressor_tags
         return tags
+
+
+def _with_own_labels(X):
+    """Return the images and labels of a data set, or raise a ValueError if it has none."""
+    images, y = (None, None) if X is None else images_and_labels(X)
+    if y is None:
+        raise ValueError(
+            "ModelSelector requires y to be passed, but the target y is None. Only a data set "
+            f"that holds labels needs no y; X is of type {type(X).__name__}."
+        )
+    return images, y
 
 
 def _held_out(scorer, cv):

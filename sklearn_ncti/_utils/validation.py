@@ -1,10 +1,11 @@
 """Validation of labels and rows that all estimators share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_y
 
 from .arrays import to_host
@@ -122,8 +123,60 @@ def has_other_rows(X: Any, y: Any) -> bool:
     return X is not None
 
 
-def check_labels(labels: ArrayLike) -> np.ndarray:
-    """Return labels as a vector of at least two classes, or raise a ValueError."""
+def check_labels(labels: ArrayLike, *, allow_numbers: bool = False) -> np.ndarray:
+    """Return labels as a vector of at least two classes, or raise a ValueError.
+
+    With `allow_numbers`, a vector of real numbers is returned as it is.
+    """
+    check_one_label_each(labels)
     y: np.ndarray = _check_y(label_array(labels))
-    encode_labels(y)
+    if not is_continuous(y):
+        encode_labels(y)
+    elif not allow_numbers:
+        raise ValueError(
+            "Unknown label type: continuous. y holds real numbers, but a ranking needs classes. "
+            "Make classes of them, such as numpy.digitize(y, numpy.quantile(y, [0.25, 0.5, "
+            "0.75])), or rank by a scorer of numbers, and no other: scorer=companions.LogME(), or "
+            "a regressor."
+        )
     return y
+
+
+def is_continuous(labels: Any) -> bool:
+    """Return whether labels are real numbers that stand for no classes."""
+    return bool(type_of_target(labels) == "continuous")
+
+
+def check_one_label_each(labels: Any) -> None:
+    """Raise a ValueError if labels are masks, boxes, or several for a row.
+
+    Parameters
+    ----------
+    labels : array-like
+        Class labels as given by the user.
+    """
+    shape = tuple(getattr(labels, "shape", ()))
+    first = labels[0] if isinstance(labels, list | tuple) and len(labels) else None
+    inner = getattr(first, "shape", ())
+    if len(shape) > 2 or len(inner) > 1 or hasattr(first, "getbands"):
+        raise ValueError(
+            "y holds masks, images of their own, but a ranking needs one class for each row: y "
+            "of shape (n,). For segmentation, give a class of the whole image, such as the one "
+            "that covers most of it."
+        )
+    if isinstance(first, Mapping):
+        raise ValueError(
+            f"y holds dicts with the keys {list(first)}, but a ranking needs one class for each "
+            "row: y of shape (n,). For detection, give a class of the whole image, or rank on "
+            "images cut out at the boxes."
+        )
+    several = isinstance(first, list | tuple | set | frozenset) or len(inner) == 1
+    if several and all(np.size(list(label)) == 1 for label in labels):
+        # A column, which is a vector of another shape.
+        return
+    if several or (len(shape) == 2 and shape[1] > 1):
+        raise ValueError(
+            "y should be a 1d array, and holds several labels for each row. A ranking needs one "
+            "class for each: rank on one label at a time, such as y[:, j], and average the "
+            "scores, or on the rows that have one label only."
+        )

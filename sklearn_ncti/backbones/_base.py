@@ -26,10 +26,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._linalg.spectrum import weighted_alpha
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
-from ._images import check_images
 from ._preparation import Geometry, Preparation
 from ._prepared import PreparedImages, Timed, decode
 from ._progress import Progress
+from ._sources import as_images
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -241,7 +241,7 @@ class BaseBackbone(
             If a parameter is out of its bounds or `X` holds no images; the message says what
             to do.
         """
-        check_images(X)
+        as_images(X)
         # One that was built to be identified has not served yet, and is that of these parameters.
         self._network = None
         self.n_features_out_ = sum(self._load_network((self.output,)).widths().values())
@@ -271,7 +271,7 @@ class BaseBackbone(
             names the image.
         """
         check_is_fitted(self)
-        images = check_images(X)
+        images = as_images(X)
         network = self._load_network((self.output,))
         extraction = self._compute(
             network, images, {self.output: self.n_features_out_}, on_bad_image=self.on_bad_image
@@ -328,7 +328,7 @@ class BaseBackbone(
         NoHeadError
             If probabilities are asked of a network without a classification head.
         """
-        images = check_images(images)
+        images = as_images(images)
         if not outputs or set(outputs) - set(self._outputs):
             raise ValueError(f"outputs must be some of {self._outputs}, got {outputs!r}.")
         network = self._load_network(tuple(name for name in self._outputs if name in outputs))
@@ -386,7 +386,7 @@ class BaseBackbone(
     ) -> Extraction:
         """Run a network over images, and give each output an array of its width.
 
-        `images` are what `check_images` returned, decoded on the way and then forgotten, or
+        `images` are what `as_images` returned, decoded on the way and then forgotten, or
         images that are prepared for several networks.
         """
         source, unreadable = self._batches(network, images, on_bad_image)

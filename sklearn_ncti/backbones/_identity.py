@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._images import load_image
+from ._images import as_pixels, item_of, load_image
+from ._sources import ImageSource
 
 # Goes up when a change of this package changes features or the files that hold them.
 _FORMAT = 2
@@ -37,30 +38,51 @@ def stamp_files(X: Any) -> dict[str, list[int]]:
     return stamps
 
 
-def identify_images(
-    images: np.ndarray | list, stamps: Mapping[str, list[int]] | None = None
-) -> str:
-    """Return a hash of which images these are: paths, sizes and times of files, pixels of others.
+def identify_images(images: Any, stamps: Mapping[str, list[int]] | None = None) -> str:
+    """Return a hash of which images these are.
 
+    Paths, sizes and times of files; pixels of arrays and PIL images; bytes of encoded images.
     `stamps` are what `stamp_files` returned, where that is known already.
     """
     digest = hashlib.sha256()
     if isinstance(images, np.ndarray):
-        digest.update(f"{images.dtype} {images.shape}".encode())
-        for image in images:
-            digest.update(np.ascontiguousarray(image).data)
+        _add_pixels(digest, images, list(images))
         return digest.hexdigest()
-    if stamps is None:
+    if isinstance(images, ImageSource):
+        # The images are needed again, and not to be decoded again.
+        images.hold()
+    elif stamps is None:
         stamps = stamp_files(images)
-    for item in images:
-        if isinstance(item, str | os.PathLike):
-            path = os.fspath(item)
-            digest.update(json.dumps([os.path.abspath(path), stamps.get(path)]).encode())
-        else:
-            load_image(item)
-            digest.update(f"{item.mode} {item.size} {item.getpalette()} ".encode())
-            digest.update(item.tobytes())
+    for index in range(len(images)):
+        _add_image(digest, item_of(images, index), stamps or {})
     return digest.hexdigest()
+
+
+def _add_pixels(digest: Any, whole: np.ndarray, parts: Iterable[np.ndarray]) -> None:
+    digest.update(f"{whole.dtype} {whole.shape}".encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+
+
+def _add_image(digest: Any, item: Any, stamps: Mapping[str, list[int]]) -> None:
+    """Add to a hash one image of a list or of a data set."""
+    if isinstance(item, Mapping):
+        # Of Hugging Face; its path says nothing if the bytes are known.
+        item = item["path"] if item["bytes"] is None else item["bytes"]
+    pixels = as_pixels(item)
+    if isinstance(item, str | os.PathLike):
+        path = os.fspath(item)
+        stamp = stamps.get(path) or stamp_files([path]).get(path)
+        digest.update(json.dumps([os.path.abspath(path), stamp]).encode())
+    elif pixels is not None:
+        _add_pixels(digest, pixels, [pixels])
+    elif isinstance(item, bytes | bytearray | memoryview):
+        digest.update(f"bytes {len(item)} ".encode())
+        digest.update(item)
+    else:
+        load_image(item)
+        digest.update(f"{item.mode} {item.size} {item.getpalette()} ".encode())
+        digest.update(item.tobytes())
 
 
 def identify_files(paths: Iterable[Path]) -> dict[str, list]:

@@ -5,14 +5,16 @@ be read in two ways, or that is no image at all, is refused with a message that 
 do instead.
 """
 
+import io
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from .._utils.arrays import to_host
 from .._utils.optional import import_optional
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _CHANNELS = (1, 3, 4)
 _WHAT_IMAGES_ARE = (
     "images are an array of shape (n, height, width) or (n, height, width, 1, 3 or 4), "
-    "or a list of file paths and PIL images"
+    "or a list of file paths, PIL images, arrays and encoded images (bytes)"
 )
 
 # The raster formats that Pillow decodes within the process. Left out are EPS, which starts
@@ -48,15 +50,16 @@ def check_images(X: Any) -> np.ndarray | list:
 
     Parameters
     ----------
-    X : ndarray of shape (n, h, w) or (n, h, w, channels), or sequence of path or PIL image
+    X : ndarray of shape (n, h, w) or (n, h, w, channels), tensor of shape (n, channels, h, w), \
+            or sequence of path, PIL image, array, tensor or bytes
         The images. Arrays are ``uint8``, or floating with values in [0, 1]; channels are
-        1, 3 or 4.
+        1, 3 or 4. Bytes are encoded images.
 
     Returns
     -------
     images : ndarray or list
-        `X` itself if it is an array of pixels, otherwise a list of its items. `X` is not
-        copied and not changed.
+        `X` itself if it is an array of pixels, a view of it if it is a tensor on the CPU,
+        otherwise a list of its items. `X` is not copied and not changed.
 
     Raises
     ------
@@ -66,6 +69,8 @@ def check_images(X: Any) -> np.ndarray | list:
         If the shape, the dtype or the values are not those of images, if there are none, or
         if a file is missing.
     """
+    if _is_torch_tensor(X):
+        X = _as_array(X)
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
         _check_pixels(X)
         return X
@@ -73,17 +78,17 @@ def check_images(X: Any) -> np.ndarray | list:
     if not items:
         raise ValueError("X holds no images: at least one is needed.")
     for index, item in enumerate(items):
-        _check_item(index, item)
+        check_item(index, item)
     return items
 
 
-def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
+def read_image(images: Any, index: int, mode: str) -> "Image":
     """Read one image as a PIL image of a given mode.
 
     Parameters
     ----------
-    images : ndarray or list
-        What `check_images` returned.
+    images : ndarray, list or ImageSource
+        What `as_images` returned.
 
     index : int
         The place of the image.
@@ -101,16 +106,15 @@ def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
     BadImageError
         If the image cannot be read or cannot be converted; the message names it.
     """
-    pil = import_optional("PIL.Image", extra="timm")
-    item = images[index]
+    item: Any = None
     try:
+        item = item_of(images, index)
         if isinstance(images, np.ndarray):
-            return _convert(pil.fromarray(_as_uint8(item)), mode)
-        if isinstance(item, pil.Image):
-            load_image(item)
-            return _convert(item, mode)
-        with open(item, "rb") as file:
-            return _convert(_open(file, os.fspath(item)), mode)
+            return _convert(_from_pixels(item), mode)
+        if _is_path(item):
+            with open(item, "rb") as file:
+                return _convert(_open(file, os.fspath(item)), mode)
+        return _convert(_opened(item), mode)
     except MemoryError:
         raise
     except Exception as exc:
@@ -121,6 +125,99 @@ def read_image(images: np.ndarray | list, index: int, mode: str) -> "Image":
             f"({type(exc).__name__}: {exc}). Mend it, or leave it out; "
             "on_bad_image='skip' does that."
         ) from exc
+
+
+def item_of(images: Any, index: int) -> Any:
+    """Return one of the images as they are held: encoded, if those of a data set are."""
+    return images.raw(index) if hasattr(images, "raw") else images[index]
+
+
+def image_of(item: Any) -> Any:
+    """Return an item of a list of images, decoded if it is an encoded image."""
+    return _opened(item) if _encoded(item) is not None else item
+
+
+def n_bytes(item: Any) -> int:
+    """Return the memory that an item of a list of images takes; PIL images are loaded."""
+    if _is_pil_image(item):
+        load_image(item)
+        return item.width * item.height * len(item.getbands())
+    return 0 if _is_path(item) else getattr(item, "nbytes", None) or len(_encoded(item) or b"")
+
+
+def is_image_item(item: Any) -> bool:
+    """Return whether an item of a sequence is one image, as far as its type says."""
+    is_array = isinstance(item, np.ndarray) or _is_torch_tensor(item)
+    return is_array or _is_path(item) or _is_pil_image(item) or _is_encoded(item)
+
+
+def as_pixels(item: Any) -> np.ndarray | None:
+    """Return an array or tensor as pixels with their channels last; None for other items."""
+    if isinstance(item, np.ndarray):
+        return item
+    return _as_array(item[None])[0] if _is_torch_tensor(item) else None
+
+
+def _is_encoded(item: Any) -> bool:
+    """Return whether this is a file's content, or a dict that Hugging Face has for an image."""
+    if isinstance(item, Mapping):
+        return set(item) == {"bytes", "path"}
+    return isinstance(item, bytes | bytearray | memoryview)
+
+
+def _encoded(item: Any) -> bytes | None:
+    """Return the content of an image file that an item holds or names; None if it does not."""
+    if not _is_encoded(item):
+        return None
+    if not isinstance(item, Mapping):
+        return bytes(item)
+    if item["bytes"] is not None:
+        return bytes(item["bytes"])
+    with open(item["path"], "rb") as file:
+        return file.read()
+
+
+def _opened(item: Any) -> "Image":
+    """Return a PIL image of an item that is no path."""
+    if _is_pil_image(item):
+        load_image(item)
+        return item
+    content = _encoded(item)
+    if content is not None:
+        image = _open(io.BytesIO(content), "")
+        load_image(image)
+        return image
+    pixels = as_pixels(item)
+    if pixels is None:
+        raise TypeError(_wrong_type(item))
+    _check_values(_with_channels(pixels)[None], "it")
+    return _from_pixels(pixels)
+
+
+def _from_pixels(pixels: np.ndarray) -> "Image":
+    return import_optional("PIL.Image", extra="timm").fromarray(_as_uint8(pixels))
+
+
+def _as_array(images: Any) -> np.ndarray:
+    """Return a tensor of images as an array with the channels last, a view where it can be one."""
+    shape = tuple(images.shape)
+    if len(shape) == 4 and shape[1] not in _CHANNELS:
+        raise ValueError(
+            f"X is a tensor of shape {shape}; tensors of images have shape (n, channels, height, "
+            "width) with 1, 3 or 4 channels. Use X.permute(0, 3, 1, 2) if they are last."
+        )
+    if len(shape) == 4 and shape[3] in _CHANNELS and shape[2] not in _CHANNELS:
+        raise ValueError(
+            f"X is a tensor of shape {shape}: images that are {shape[3]} pixels wide, or channels "
+            "in the last place? Use X.permute(0, 3, 1, 2) if they are last, or give an array."
+        )
+    if len(shape) == 3 and shape[0] in _CHANNELS:
+        raise ValueError(
+            f"X is a tensor of shape {shape}, which looks like one image with {shape[0]} "
+            "channels. For one image use X[None]; for grey images use X[:, None]."
+        )
+    values = to_host(images)
+    return values.transpose(0, 2, 3, 1) if len(shape) == 4 else values
 
 
 def name_image(item: Any) -> str:
@@ -214,12 +311,6 @@ def _is_pil_image(item: Any) -> bool:
 
 def _as_list(X: Any) -> list:
     """List the items of a sequence of paths and PIL images."""
-    if _is_torch_tensor(X):
-        raise TypeError(
-            "X is a torch tensor. The images are prepared here, so give them as they are "
-            "before any normalisation: for a tensor of uint8 images in (n, channels, height, "
-            "width) order use X.permute(0, 2, 3, 1).cpu().numpy()."
-        )
     if _is_path(X):
         raise TypeError(
             f"X is a single path, {os.fspath(X)!r}. Give a list of file paths; those of a "
@@ -246,7 +337,18 @@ def _as_list(X: Any) -> list:
     return list(X)
 
 
-def _check_item(index: int, item: Any) -> None:
+def check_item(index: int, item: Any) -> None:
+    """Check that an item of a sequence is an image, without decoding it.
+
+    Raises
+    ------
+    TypeError
+        If it is of a type that holds no image.
+    ValueError
+        If it is a path that leads to no file, or an image without pixels or of other values.
+    """
+    if isinstance(item, Mapping) and _is_encoded(item):
+        item = item["path"] if item["bytes"] is None else item["bytes"]
     if _is_path(item):
         path = os.fspath(item)
         if os.path.isfile(path):
@@ -274,17 +376,35 @@ def _check_item(index: int, item: Any) -> None:
         if 0 in item.size:
             raise ValueError(f"X[{index}]: the image is of size {item.size}, without any pixel.")
         return
+    if _is_encoded(item):
+        if not len(item):
+            raise ValueError(f"X[{index}]: the bytes of the image are empty.")
+        return
+    pixels = as_pixels(item)
+    if pixels is None:
+        raise TypeError(f"X[{index}] {_wrong_type(item)}")
+    _check_values(_with_channels(pixels, f"X[{index}]")[None], f"X[{index}]")
+
+
+def _wrong_type(item: Any) -> str:
+    return (
+        f"is of type {type(item).__name__}; the items of a sequence of images are file paths, "
+        "PIL images, arrays of pixels, tensors and encoded images (bytes)."
+    )
+
+
+def _with_channels(pixels: np.ndarray, name: str = "it") -> np.ndarray:
+    """Return the pixels of one image as (height, width, channels), or say what is wrong."""
+    if pixels.ndim == 2:
+        return pixels[..., None]
+    if pixels.ndim == 3 and pixels.shape[2] in _CHANNELS:
+        return pixels
     hint = ""
-    if _is_torch_tensor(item):
-        hint = " Give images as they are before any transform: paths, PIL images or one array."
-    elif isinstance(item, np.ndarray):
-        hint = (
-            " Arrays of one size go together in one array (np.stack); "
-            "make PIL images of others (PIL.Image.fromarray)."
-        )
-    raise TypeError(
-        f"X[{index}] is of type {type(item).__name__}; the items of a sequence of images are "
-        f"file paths and PIL images.{hint}"
+    if pixels.ndim == 3 and pixels.shape[0] in _CHANNELS:
+        hint = " It looks like the order (channels, height, width): use transpose(1, 2, 0)."
+    raise ValueError(
+        f"{name} is an array of shape {pixels.shape}; one image has shape (height, width) or "
+        f"(height, width, 1, 3 or 4).{hint}"
     )
 
 
@@ -318,8 +438,13 @@ def _check_pixels(X: np.ndarray) -> None:
         )
     if X.shape[0] == 0:
         raise ValueError(f"X, of shape {X.shape}, holds no images: at least one is needed.")
+    _check_values(X, "X")
+
+
+def _check_values(X: np.ndarray, name: str) -> None:
+    """Check dtype and range of an array of pixels, which messages call by a name."""
     if X.size == 0:
-        raise ValueError(f"X, of shape {X.shape}, holds images without any pixel.")
+        raise ValueError(f"{name}, of shape {X.shape}, holds images without any pixel.")
     if X.dtype == np.uint8:
         return
     if X.dtype.kind != "f":
@@ -330,20 +455,20 @@ def _check_pixels(X: np.ndarray) -> None:
             "possible value."
         )
         raise ValueError(
-            f"X has dtype {X.dtype}; arrays of images are uint8 (0 to 255) or floating (0 to "
+            f"{name} has dtype {X.dtype}; arrays of images are uint8 (0 to 255) or floating (0 to "
             f"1). {remedy}"
         )
     # Both are NaN if any value is, so that no mask as large as X is needed.
     low, high = float(X.min()), float(X.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(
-            "X holds NaN or infinite values; pixels of floating images lie in [0, 1]. "
+            f"{name} holds NaN or infinite values; pixels of floating images lie in [0, 1]. "
             "Replace these values or leave out their images."
         )
     if low < 0 or high > 1:
         raise ValueError(
-            f"X has floating values from {low:g} to {high:g}; pixels of floating images lie in "
-            "[0, 1]. Divide values in 0..255 by 255, and undo a normalisation: the backbone "
+            f"{name} has floating values from {low:g} to {high:g}; pixels of floating images lie "
+            "in [0, 1]. Divide values in 0..255 by 255, and undo a normalisation: the backbone "
             "applies its own."
         )
 

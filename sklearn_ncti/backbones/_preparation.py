@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._utils.optional import import_optional
-from ._images import BadImageError, check_n_pixels, name_image, read_image
+from ._images import BadImageError, check_n_pixels, item_of, name_image, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -133,7 +133,7 @@ class Preparation:
         return np.zeros((n_images, *self.geometry.shape), dtype=self.geometry.dtype)
 
 
-def pixels_of(images: np.ndarray | list, index: int, preparation: Preparation) -> np.ndarray:
+def pixels_of(images: Any, index: int, preparation: Preparation) -> np.ndarray:
     """Read one image and bring it to its size; an error names it."""
     image = read_image(images, index, preparation.mode)
     try:
@@ -142,8 +142,8 @@ def pixels_of(images: np.ndarray | list, index: int, preparation: Preparation) -
         raise
     except Exception as exc:
         raise BadImageError(
-            f"X[{index}]: {name_image(images[index])}, of size {image.size}, cannot be brought "
-            f"to {preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
+            f"X[{index}]: {name_image(item_of(images, index))}, of size {image.size}, cannot be "
+            f"brought to {preparation.geometry.shape[:2]} ({type(exc).__name__}: {exc})."
         ) from exc
 
 

@@ -32,8 +32,8 @@ class PreparedImages:
 
     Parameters
     ----------
-    images : ndarray or list
-        What `check_images` returned.
+    images : ndarray, list or ImageSource
+        What `as_images` returned.
 
     preparation : Preparation
         That of any of the networks; they have one geometry.
@@ -59,7 +59,7 @@ class PreparedImages:
 
     def __init__(
         self,
-        images: np.ndarray | list,
+        images: Any,
         preparation: Preparation,
         *,
         num_workers: int | None,
@@ -169,7 +169,7 @@ def default_workers() -> int:
 
 
 def decode(
-    images: np.ndarray | list,
+    images: Any,
     preparation: Preparation,
     size: int,
     *,
@@ -181,8 +181,8 @@ def decode(
 
     Parameters
     ----------
-    images : ndarray or list
-        What `check_images` returned.
+    images : ndarray, list or ImageSource
+        What `as_images` returned.
 
     preparation : Preparation
         What makes pixels of an image.

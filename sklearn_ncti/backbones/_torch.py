@@ -11,16 +11,30 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._base import BaseBackbone
 from ._identity import identify_files
+from ._trained import is_hugging_face, preparation_of, to_features
 
 if TYPE_CHECKING:
     import torch
+
+# How most networks were trained to have their images.
+_DEFAULTS: dict[str, Any] = {
+    "input_size": (3, 224, 224),
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bicubic",
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+}
 
 
 class TorchBackbone(BaseBackbone):
     """Images to the features of a torch module.
 
-    The module returns features of shape (n, width), or (n, width, 1, 1). Prepare images as the
-    module was trained with: see the parameters from `input_size` to `crop_mode`.
+    The module returns features of shape (n, width), or (n, width, 1, 1). A network of timm or
+    torchvision, or a Hugging Face vision model, may have its classification head: its copy
+    then gives what goes into the head. Images must be prepared as the module was trained with: see
+    the parameters from `input_size` to `crop_mode`. A network of timm and an image tower of
+    open_clip say how themselves.
 
     Parameters
     ----------
@@ -33,26 +47,30 @@ class TorchBackbone(BaseBackbone):
         * the path of a ``.pt2`` file that `torch.export.save` wrote;
         * an exported program.
 
-    input_size : tuple of 3 int, default=(3, 224, 224)
+    input_size : tuple of 3 int, default=None
         Channels, height and width of the prepared images. The channels are 3 (RGB) or 1
-        (grey).
+        (grey). None is what the module says, or else (3, 224, 224).
 
-    mean : tuple of float, default=(0.485, 0.456, 0.406)
-        Mean of each channel, for values in [0, 1], which is subtracted.
+    mean : tuple of float, default=None
+        Mean of each channel, for values in [0, 1], which is subtracted. None is what the
+        module says, or else that of ImageNet, (0.485, 0.456, 0.406).
 
-    std : tuple of float, default=(0.229, 0.224, 0.225)
-        Standard deviation of each channel, for values in [0, 1], by which it is divided.
+    std : tuple of float, default=None
+        Standard deviation of each channel, for values in [0, 1], by which it is divided. None
+        is what the module says, or else that of ImageNet, (0.229, 0.224, 0.225).
 
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"}, \
-            default="bicubic"
-        How images are resized.
+            default=None
+        How images are resized. None is what the module says, or else "bicubic".
 
-    crop_pct : float, default=0.875
-        Share of the resized image's edge that the crop keeps, in (0, 1].
+    crop_pct : float, default=None
+        Share of the resized image's edge that the crop keeps, in (0, 1]. None is what the
+        module says, or else 0.875.
 
-    crop_mode : {"center", "squash", "border"}, default="center"
+    crop_mode : {"center", "squash", "border"}, default=None
         How images are brought to `input_size`: the centre is cut out, the image is first
-        squashed to these proportions, or borders in the colour of `mean` are added.
+        squashed to these proportions, or borders in the colour of `mean` are added. None is
+        what the module says, or else "center".
 
     device : str or torch.device, default="auto"
         Device of the network. ``"auto"`` is a CUDA device if one is available, else Apple's
@@ -99,6 +117,9 @@ class TorchBackbone(BaseBackbone):
 
     Notes
     -----
+    A head is taken off where the last layer of the network is linear. To rank by what a network
+    with its head gives, wrap it: ``torch.nn.Sequential(model)``.
+
     Images are converted to RGB, or to grey for a module with one input channel. 16-bit grey
     images are scaled to 8 bits. Transparency is dropped and the EXIF orientation is not
     applied, as in timm. Only the first frame of an animated image is used.
@@ -127,10 +148,11 @@ class TorchBackbone(BaseBackbone):
         "mean": "no_validation",
         "std": "no_validation",
         "interpolation": [
-            StrOptions({"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"})
+            StrOptions({"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"}),
+            None,
         ],
-        "crop_pct": [Interval(Real, 0, 1, closed="right")],
-        "crop_mode": [StrOptions({"center", "squash", "border"})],
+        "crop_pct": [Interval(Real, 0, 1, closed="right"), None],
+        "crop_mode": [StrOptions({"center", "squash", "border"}), None],
         **BaseBackbone._parameter_constraints,
     }
 
@@ -138,12 +160,12 @@ class TorchBackbone(BaseBackbone):
         self,
         module: "torch.nn.Module | Callable | str | os.PathLike | torch.export.ExportedProgram",
         *,
-        input_size: tuple[int, int, int] = (3, 224, 224),
-        mean: Sequence[float] = (0.485, 0.456, 0.406),
-        std: Sequence[float] = (0.229, 0.224, 0.225),
-        interpolation: str = "bicubic",
-        crop_pct: float = 0.875,
-        crop_mode: str = "center",
+        input_size: tuple[int, int, int] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: str | None = None,
+        crop_pct: float | None = None,
+        crop_mode: str | None = None,
         device: "str | torch.device" = "auto",
         batch_size: int = 64,
         precision: str = "auto",
@@ -177,7 +199,9 @@ class TorchBackbone(BaseBackbone):
         # Its file needs torch to be read.
         from ._modules import own_module
 
-        return own_module(self.module, device), config
+        module = own_module(self.module, device)
+        self._check_prepared_so(module, config)
+        return to_features(module), config
 
     def _weights_identity(self) -> dict[str, Any] | None:
         module = self.module
@@ -198,19 +222,56 @@ class TorchBackbone(BaseBackbone):
 
     def _data_config(self) -> dict[str, Any]:
         """Check the parameters that say how images are prepared, and name them as timm does."""
-        size = self.input_size
+        self._check_is_stated(self.module)
+        return self._config_for(self.module)
+
+    def _config_for(self, module: Any) -> dict[str, Any]:
+        """Return what is given, what a module says, and for the rest the defaults."""
+        given = {name: getattr(self, name) for name in _DEFAULTS}
+        given = {name: value for name, value in given.items() if value is not None}
+        known = {**_DEFAULTS, **preparation_of(module), **given}
+        return self._checked_config(known)
+
+    def _check_is_stated(self, module: Any) -> None:
+        """Refuse a model of transformers whose preparation is not given."""
+        if is_hugging_face(module) and any(
+            getattr(self, name) is None for name in ("input_size", "mean", "std")
+        ):
+            raise ValueError(
+                f"module: a {type(module).__name__} does not say how its images are prepared, but "
+                "its image processor does. Give TorchBackbone(model, input_size=(3, height, "
+                "width), mean=processor.image_mean, std=processor.image_std) with processor = "
+                "transformers.AutoImageProcessor.from_pretrained(name)."
+            )
+
+    def _check_prepared_so(self, made: "torch.nn.Module", config: dict[str, Any]) -> None:
+        """Refuse a module of a factory that says something else than what was assumed of it."""
+        self._check_is_stated(made)
+        stated = self._config_for(made)
+        other = [f"{name}={value!r}" for name, value in stated.items() if value != config[name]]
+        if other:
+            name = getattr(self.module, "__name__", type(self.module).__name__)
+            raise ValueError(
+                f"module: {name} makes a {type(made).__name__} that was trained with "
+                f"{', '.join(other)}. Give these parameters to TorchBackbone, or the network "
+                "itself."
+            )
+
+    def _checked_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments of `create_transform` in one form, or say what is wrong."""
+        size: Any = config["input_size"]
+        mean, std = config["mean"], config["std"]
         if (
             not isinstance(size, tuple | list)
             or len(size) != 3
-            or not all(isinstance(edge, Integral) and edge >= 1 for edge in size)
+            or not all(isinstance(edge, Integral) and int(edge) >= 1 for edge in size)
             or size[0] not in (1, 3)
         ):
             raise ValueError(
                 "input_size must be three positive integers: channels (1 or 3), height and "
                 f"width; got {size!r}."
             )
-        for name in ("mean", "std"):
-            values = getattr(self, name)
+        for name, values in (("mean", mean), ("std", std)):
             if (
                 not isinstance(values, Sequence)
                 or isinstance(values, str)
@@ -222,13 +283,13 @@ class TorchBackbone(BaseBackbone):
                     f"{name} must have one value for each channel of input_size={size!r}, "
                     f"which are {size[0]}; got {values!r}."
                 )
-        if not all(value > 0 for value in self.std):
-            raise ValueError(f"std must hold positive numbers; got {self.std!r}.")
+        if not all(value > 0 for value in std):
+            raise ValueError(f"std must hold positive numbers; got {std!r}.")
         return {
             "input_size": tuple(int(edge) for edge in size),
-            "mean": tuple(float(value) for value in self.mean),
-            "std": tuple(float(value) for value in self.std),
-            "interpolation": self.interpolation,
-            "crop_pct": float(self.crop_pct),
-            "crop_mode": self.crop_mode,
+            "mean": tuple(float(value) for value in mean),
+            "std": tuple(float(value) for value in std),
+            "interpolation": config["interpolation"],
+            "crop_pct": float(config["crop_pct"]),
+            "crop_mode": config["crop_mode"],
         }

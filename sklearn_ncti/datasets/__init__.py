@@ -3,12 +3,14 @@
 from ._catalogue import Catalogue, load_catalogue
 from ._demo import load_digit_images, load_zoo, load_zoo_accuracies
 from ._folder import load_image_folder
+from ._table import load_image_table
 
 __all__ = [
     "Catalogue",
     "load_catalogue",
     "load_digit_images",
     "load_image_folder",
+    "load_image_table",
     "load_zoo",
     "load_zoo_accuracies",
 ]

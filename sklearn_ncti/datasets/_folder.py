@@ -21,9 +21,48 @@ _NOT_READ = frozenset(
     + [".tga"]
 )
 
+# Names that folders of one part of a data set usually have.
+_SPLITS = frozenset(
+    ["dev", "eval", "test", "testing", "train", "training", "val", "valid", "validation"]
+)
+
+
+class SplitError(ValueError):
+    """The sub-folders of a folder do not look like classes.
+
+    Parameters
+    ----------
+    seen : str
+        What was seen, as a sentence.
+
+    choice : str
+        The sub-folder to suggest.
+
+    otherwise : str, default="all of them are taken as classes"
+        What ``"."`` does.
+    """
+
+    def __init__(
+        self, seen: str, choice: str, otherwise: str = "all of them are taken as classes"
+    ) -> None:
+        self.seen = seen
+        self.choice = choice
+        self.otherwise = otherwise
+        super().__init__(self.advice("split={!r}"))
+
+    def advice(self, option: str) -> str:
+        """Return the message, with a format of the option that chooses a sub-folder."""
+        return (
+            f"{self.seen} Choose one of them with {option.format(self.choice)}; "
+            f"with {option.format('.')} {self.otherwise}."
+        )
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.seen, self.choice, self.otherwise)
+
 
 def load_image_folder(
-    folder: str | os.PathLike, *, limit_per_class: int | None = None
+    folder: str | os.PathLike, *, split: str | None = None, limit_per_class: int | None = None
 ) -> tuple[list[str], np.ndarray]:
     """List the images of a folder and the labels that its sub-folders give them.
 
@@ -34,8 +73,12 @@ def load_image_folder(
     Parameters
     ----------
     folder : str or path-like
-        The folder whose sub-folders are the classes. Of a data set that is split into
-        folders such as ``train`` and ``test``, give one of these.
+        The folder whose sub-folders are the classes, or with `split` a folder above it.
+
+    split : str, default=None
+        Sub-folder that holds the classes, such as ``"train"`` or ``"flowers/train"``. ``"."``
+        takes the sub-folders of `folder` as classes whatever they look like. With None,
+        sub-folders that look like parts of a data set are refused.
 
     limit_per_class : int, default=None
         The largest number of images of a class. They are taken evenly spaced from the sorted
@@ -52,8 +95,11 @@ def load_image_folder(
     Raises
     ------
     TypeError
-        If `folder` is no path, or `limit_per_class` no integer.
+        If `folder` or `split` is no path, or `limit_per_class` no integer.
     ValueError
+        If the sub-folders do not look like classes and `split` is None: two of them have
+        names such as ``train`` and ``test``, or one has such a name and holds folders only, or
+        each of them holds several folders and no image.
         If `folder` is missing or no folder, has fewer than two classes, a class without
         images or images outside of any class, or if `limit_per_class` is less than 1. Also if
         a folder inside cannot be read, a link leads to nothing, an image is no regular file,
@@ -87,17 +133,8 @@ def load_image_folder(
     >>> labels.tolist()
     ['cat', 'cat', 'dog']
     """
-    if limit_per_class is not None:
-        if not isinstance(limit_per_class, Integral) or isinstance(limit_per_class, bool):
-            raise TypeError(
-                f"limit_per_class must be an integer or None; got {limit_per_class!r}."
-            )
-        if limit_per_class < 1:
-            raise ValueError(f"limit_per_class must be at least 1; got {limit_per_class}.")
-    top = Path(folder)
-    if not top.is_dir():
-        what = "is not a folder" if top.exists() else "does not exist"
-        raise ValueError(f"folder={os.fspath(folder)!r} {what}. Give the folder of the classes.")
+    check_limit(limit_per_class)
+    top = _top_folder(folder, split)
     entries = _entries(top)
     for entry in entries:
         if is_image(entry.name) and not _is_folder(entry):
@@ -106,20 +143,19 @@ def load_image_folder(
                 "class, or out of this one."
             )
     classes = [entry for entry in entries if _is_folder(entry)]
+    if split is None or Path(split) != Path("."):
+        _check_no_splits(top, classes, split)
     if len(classes) < 2:
         found = f"only {classes[0].name!r}" if classes else "none"
         raise ValueError(
-            f"folder={os.fspath(folder)!r} must hold a sub-folder for each of at least two "
+            f"folder={os.fspath(top)!r} must hold a sub-folder for each of at least two "
             f"classes; it holds {found}."
         )
     walk = _Walk(top, classes)
     paths: list[str] = []
     labels: list[str] = []
     for entry in classes:
-        files = walk.images(entry)
-        if limit_per_class is not None and limit_per_class < len(files):
-            places = np.arange(limit_per_class) * len(files) // int(limit_per_class)
-            files = [files[place] for place in places]
+        files = spaced(walk.images(entry), limit_per_class)
         paths.extend(files)
         labels.extend([entry.name] * len(files))
     if walk.left_out:
@@ -130,6 +166,78 @@ def load_image_folder(
             stacklevel=2,
         )
     return paths, np.array(labels)
+
+
+def check_limit(limit_per_class: int | None) -> None:
+    """Raise a TypeError or ValueError if this is no number of images."""
+    if limit_per_class is not None:
+        if not isinstance(limit_per_class, Integral) or isinstance(limit_per_class, bool):
+            raise TypeError(
+                f"limit_per_class must be an integer or None; got {limit_per_class!r}."
+            )
+        if limit_per_class < 1:
+            raise ValueError(f"limit_per_class must be at least 1; got {limit_per_class}.")
+
+
+def spaced(files: list[str], limit: int | None) -> list[str]:
+    """Return files that are evenly spaced among all, at most so many."""
+    if limit is None or limit >= len(files):
+        return files
+    return [files[place] for place in np.arange(limit) * len(files) // int(limit)]
+
+
+def _top_folder(folder: str | os.PathLike, split: str | None) -> Path:
+    """Return the folder of the classes, or raise a ValueError if it is none."""
+    top = Path(folder)
+    if not top.is_dir():
+        what = "is not a folder" if top.exists() else "does not exist"
+        raise ValueError(f"folder={os.fspath(folder)!r} {what}. Give the folder of the classes.")
+    if split is None:
+        return top
+    if not isinstance(split, str):
+        raise TypeError(f"split must be the name of a sub-folder or None; got {split!r}.")
+    inner = Path(split)
+    if split and not inner.is_absolute() and ".." not in inner.parts and (top / inner).is_dir():
+        return top / inner
+    names = [entry.name for entry in _entries(top) if _is_folder(entry)]
+    raise ValueError(
+        f"split={split!r} is no sub-folder of {os.fspath(folder)!r}, which holds {listed(names)}."
+    )
+
+
+def _check_no_splits(top: Path, folders: list[os.DirEntry], split: str | None) -> None:
+    """Raise a SplitError if folders look like parts of a data set, and not like classes."""
+    names = [entry.name for entry in folders]
+    parts = [entry for entry in folders if entry.name.lower() in _SPLITS]
+    if len(parts) > 1 or any(map(_holds_classes, parts)):
+        names = [entry.name for entry in parts]
+        seen = f"holds {listed(names)}, which look like splits of a data set."
+    elif folders and all(map(_holds_classes, folders)):
+        seen = (
+            f"holds {listed(names)}: each holds folders and no image, so that these look like "
+            "data sets or splits, not like classes."
+        )
+    else:
+        return
+    choice = next((name for name in names if name.lower().startswith("train")), names[0])
+    raise SplitError(f"folder={os.fspath(top)!r} {seen}", Path(split or ".", choice).as_posix())
+
+
+def _holds_classes(folder: os.DirEntry) -> bool:
+    """Return whether a folder holds several folders, and no image next to them."""
+    n_folders = 0
+    for entry in _entries(folder.path):
+        if _is_folder(entry):
+            n_folders += 1
+        elif is_image(entry.name):
+            return False
+    return n_folders > 1
+
+
+def listed(names: list[str]) -> str:
+    """Return names in quotes, the first five of many."""
+    shown = ", ".join(map(repr, names[:5]))
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
 
 
 def is_image(name: str) -> bool:

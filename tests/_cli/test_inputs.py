@@ -135,3 +135,22 @@ def test_folders_that_cannot_be_read(run, image_folder, monkeypatch):
     status, out, err = run("rank", str(image_folder), "--models", "x")
     assert (status, out) == (2, "")
     assert f"the folder {str(image_folder)!r} cannot be read (Permission denied)" in err
+
+
+def test_splits_are_refused_with_the_option_to_write(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("sklearn_ncti._cli.commands.expand_model_names", list)
+    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    status, out, err = run("rank", str(tmp_path), "--models", "x")
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "holds 'test', 'train', which look like splits" in err
+    assert "Choose one of them with --split 'train'; with --split '.' all of them" in err
+    assert "split=" not in err
+    # Past the folder, the model is what is wrong.
+    _, _, err = run("rank", str(tmp_path), "--split", "train", "--models", "x")
+    assert "1 models on 2 images of 2 classes" in err
+    status, _, err = run("rank", str(tmp_path), "--split", "no", "--models", "x")
+    assert status == 2
+    assert "split='no' is no sub-folder of" in err

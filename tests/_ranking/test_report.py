@@ -338,7 +338,7 @@ def test_from_the_command_line(capsys, images, tmp_path, monkeypatch):
     assert sum(tag == "img" for tag, _ in document.tags) == 12
     assert "n_components4" in document.text
     assert "device" in document.terms
-    assert not {"html", "json", "run", "images", "force"} & set(document.terms)
+    assert not {"html", "json", "run", "force"} & set(document.terms)
     # An existing file is refused before any work.
     file.write_text("precious")
     assert main(command) == 2

@@ -86,7 +86,7 @@ def test_additional_scorers(pool):
         assert agreement["n_models"][i] == len(features)
     header, first = str(ranking).splitlines()[:2]
     assert header.split()[-4:] == ["logme", "kNN", "fewer", "nctiscorer-2"]
-    assert f"{results['logme'][1]:.3f} ({results['logme_rank'][1]})" in first
+    assert f"{results['logme'][1]:.2f} ({results['logme_rank'][1]})" in first
     assert "agreement of the orders (Kendall tau): score and logme" in str(ranking)
 
 

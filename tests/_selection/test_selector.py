@@ -319,7 +319,7 @@ def test_bad_arguments(data):
         fit([3])
     with pytest.raises(ValueError, match="'normalization' parameter"):
         fit(CANDIDATES, normalization="softmax")
-    with pytest.raises(TypeError, match=r"Ridge.score needs \['X', 'y'\]"):
+    with pytest.raises(TypeError, match=r"Ridge\(\) predicts real numbers, but y holds"):
         fit(CANDIDATES, scorer=Ridge())
     # Before any feature is extracted.
     with pytest.raises(ValueError, match="unknown components"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import DataConversionWarning
 
 from sklearn_ncti._utils.validation import (
     check_labels,
@@ -65,3 +66,43 @@ def test_rows_to_score_need_both_features_and_labels():
         has_other_rows([[1.0]], None)
     with pytest.raises(ValueError, match="X is None: pass both"):
         has_other_rows(None, [0])
+
+
+class Picture:
+    """Has the methods of an image of PIL that are looked for."""
+
+    def getbands(self):
+        return ("L",)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0.5, 1.5, 2.5], r"real numbers.*numpy\.digitize.*scorer=companions\.LogME\(\)"),
+        (np.linspace(0, 1, 9), "real numbers"),
+        (np.eye(3, dtype=int), r"1d array, and holds several labels .*one label at a time"),
+        ([[0, 1], [1, 0]], "several labels for each row"),
+        ([["cat", "dog"], ["cat"]], "several labels for each row"),
+        ([{"cat", "dog"}, {"cat"}], "several labels for each row"),
+        ([np.array([0, 1]), np.array([1, 0])], "several labels for each row"),
+        (np.zeros((4, 9, 9), dtype=int), "y holds masks"),
+        ([np.zeros((9, 9)), np.zeros((5, 5))], "y holds masks"),
+        ([Picture(), Picture()], "y holds masks"),
+        ([{"boxes": [], "labels": []}], r"dicts with the keys \['boxes', 'labels'\].*the boxes"),
+    ],
+)
+def test_targets_that_are_no_classes_are_refused_by_name(y, message):
+    with pytest.raises(ValueError, match=message):
+        check_labels(y)
+
+
+def test_multi_label_tables_are_refused_by_name():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="several labels for each row"):
+        check_labels(pandas.DataFrame(np.eye(3, dtype=int)))
+
+
+def test_columns_are_vectors():
+    with pytest.warns(DataConversionWarning):
+        assert check_labels([[0], [1], [1]]).tolist() == [0, 1, 1]
+    assert check_labels([1.0, 2.0, 1.0]).tolist() == [1, 2, 1]

@@ -231,7 +231,7 @@ def test_threads_may_share_a_backbone(pixels):
 
 def by_hand(backbone, pixels):
     """The features in plain torch; the pixels have the size of the network."""
-    mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
+    mean, std = map(torch.tensor, backbone.preparation().scaling)
     batch = (torch.from_numpy(pixels) / 255 - mean) / std
     with torch.no_grad():
         return backbone._network.module(batch.permute(0, 3, 1, 2)).numpy()

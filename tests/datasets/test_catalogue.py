@@ -272,7 +272,7 @@ def test_needs_neither_torch_nor_timm():
         ({"names": "resnet18"}, lambda c: c["architecture"] == "resnet18"),
         ({"names": ["resnet18.a1_in1k"]}, lambda c: c["name"] == "resnet18.a1_in1k"),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_filters(filters, condition):
     catalogue = load_catalogue()

@@ -1,6 +1,7 @@
 """Paths and labels from a folder of classes."""
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,90 @@ def test_class_of_images_that_are_not_read(tmp_path):
     make(tmp_path, "a/1.png", "b/1.heic", "b/2.heic")
     with pytest.raises(ValueError, match=r"class 'b' has no images.*Not read: 2 \.heic\."):
         load_image_folder(tmp_path)
+
+
+def make_splits(folder, *splits):
+    make(folder, *(f"{split}/{name}/1.png" for split in splits for name in ("cat", "dog")))
+
+
+@pytest.mark.parametrize(
+    ("splits", "suggested"),
+    [
+        (("train", "validation", "test"), "train"),
+        (("Train", "VAL"), "Train"),
+        (("valid", "test"), "test"),
+        # One that has such a name, next to a class.
+        (("train",), "train"),
+    ],
+)
+def test_splits_are_no_classes(tmp_path, splits, suggested):
+    make_splits(tmp_path, *splits)
+    make(tmp_path, "bird/1.png")
+    seen = rf"holds {', '.join(map(repr, sorted(splits)))}, which look like splits"
+    with pytest.raises(ValueError, match=rf"{seen}.*split='{suggested}'"):
+        load_image_folder(tmp_path)
+    paths, labels = load_image_folder(tmp_path, split=suggested)
+    assert names_of(paths, tmp_path) == [f"{suggested}/cat/1.png", f"{suggested}/dog/1.png"]
+    assert labels.tolist() == ["cat", "dog"]
+
+
+def test_splits_of_images_without_classes(tmp_path):
+    make(tmp_path, "train/1.png", "test/1.png")
+    with pytest.raises(ValueError, match="look like splits"):
+        load_image_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"1\.png' lies in no class"):
+        load_image_folder(tmp_path, split="train")
+
+
+def test_classes_with_the_name_of_a_split(tmp_path):
+    make(tmp_path, "bus/1.png", "train/1.png", "train/steam/2.png")
+    assert load_image_folder(tmp_path)[1].tolist() == ["bus", "train", "train"]
+    make(tmp_path, "test/1.png")
+    paths, labels = load_image_folder(tmp_path, split=".")
+    assert labels.tolist() == ["bus", "test", "train", "train"]
+    assert len(paths) == 4
+
+
+def test_data_sets_are_no_classes(tmp_path):
+    for name in ("digits", "clothing"):
+        make_splits(tmp_path / name, "train", "test")
+    with pytest.raises(ValueError, match=r"holds 'clothing', 'digits': .* split='clothing'"):
+        load_image_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"look like splits.* split='digits/train'"):
+        load_image_folder(tmp_path, split="digits")
+    paths, _ = load_image_folder(tmp_path, split="digits/train")
+    assert names_of(paths, tmp_path) == ["digits/train/cat/1.png", "digits/train/dog/1.png"]
+    assert load_image_folder(tmp_path, split=".")[1].tolist() == ["clothing"] * 4 + ["digits"] * 4
+
+
+def test_one_level_above_the_classes(tmp_path):
+    make(tmp_path, *(f"photos/{i}/1.png" for i in range(9)))
+    with pytest.raises(ValueError, match="split='photos'"):
+        load_image_folder(tmp_path)
+    assert len(load_image_folder(tmp_path, split="photos")[0]) == 9
+
+
+def test_classes_that_hold_one_folder_each(tmp_path):
+    make(tmp_path, "a/images/1.png", "b/images/1.png")
+    assert load_image_folder(tmp_path)[1].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("split", ["absent", "../data/train", "train/cat/1.png", ""])
+def test_split_that_is_no_folder_inside(tmp_path, split):
+    make_splits(tmp_path / "data", "train", "test")
+    with pytest.raises(ValueError, match=r"split='.*' is no sub-folder .* holds 'test', 'train'"):
+        load_image_folder(tmp_path / "data", split=split)
+    with pytest.raises(ValueError, match="no sub-folder"):
+        load_image_folder(tmp_path / "data", split=str(tmp_path / "data" / "train"))
+    with pytest.raises(TypeError, match="split must be the name"):
+        load_image_folder(tmp_path / "data", split=1)
+
+
+def test_refusal_of_splits_crosses_processes(tmp_path):
+    make_splits(tmp_path, "train", "test")
+    with pytest.raises(ValueError, match="splits") as caught:
+        load_image_folder(tmp_path)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_relative_folder_stays_relative(tmp_path, monkeypatch):

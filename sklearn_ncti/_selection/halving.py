@@ -23,6 +23,7 @@ from .jobs import OUT_OF_TIME, FitTask
 from .part_runner import PartRunner
 from .parts import nested_parts, part_sizes
 from .selector import ModelSelector
+from .weights import NewWeights
 
 
 @dataclass
@@ -51,6 +52,9 @@ class _Search:
 
     stop : str
         Why the search ended before it was done; empty if it did not.
+
+    new_weights : NewWeights, default=None
+        Weights that are deleted when candidates are dropped; None to keep all.
     """
 
     left: list
@@ -62,6 +66,7 @@ class _Search:
     rankings: list = field(default_factory=list)
     n_samples: list = field(default_factory=list)
     stop: str = ""
+    new_weights: NewWeights | None = None
 
 
 class HalvingModelSelector(ModelSelector):
@@ -144,6 +149,12 @@ class HalvingModelSelector(ModelSelector):
         the same share. When the time is over, no further candidate is started. An iteration that
         is not complete by then is left out of the ranking, unless it is the first: its candidates
         are ranked, and the others are left out. One candidate always runs.
+
+    keep_weights : bool, default=True
+        Whether downloaded weights of dropped candidates stay in the cache of the Hugging Face
+        hub. If False, they are deleted after each iteration; weights that were in the cache
+        before the fit, or that are not from timm's own repositories, are not. See
+        :ref:`keep_weights`.
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict` and others.
@@ -252,6 +263,7 @@ class HalvingModelSelector(ModelSelector):
         "n_resamples": [Interval(Integral, 40, MAX_RESAMPLES, closed="both")],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "max_download": [Interval(Real, 0, None, closed="left"), None],
+        "keep_weights": ["boolean"],
     }
 
     def __init__(
@@ -273,6 +285,7 @@ class HalvingModelSelector(ModelSelector):
         prior: Any = None,
         max_time: float | None = None,
         max_download: float | None = None,
+        keep_weights: bool = True,
         final_estimator: Any = None,
         refit: bool = True,
         n_jobs: int | None = None,
@@ -306,6 +319,7 @@ class HalvingModelSelector(ModelSelector):
         self.elimination = elimination
         self.max_time = max_time
         self.max_download = max_download
+        self.keep_weights = keep_weights
 
     def _max_rankings(self, context):
         return len(self._sizes(context))
@@ -332,6 +346,7 @@ class HalvingModelSelector(ModelSelector):
         search = _Search(starting, len(sizes), baseline, prior, callbacks, left_out)
         if self.max_time is not None:
             context = replace(context, deadline=time.time() + self.max_time)
+        search.new_weights = None if self.keep_weights else NewWeights()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             runner = PartRunner(replace(context, kept_in=folder))
             for rows in nested_parts(codes, sizes, context.resampling.seed):
@@ -379,7 +394,10 @@ class HalvingModelSelector(ModelSelector):
         ranking = self._ranking_of(results, context, search.baseline, search.prior)
         search.rankings.append(ranking)
         search.n_samples.append(runner.n_rows)
-        search.left = self._going_on(search.left, ranking, search.n_possible)
+        ranked = search.left
+        search.left = self._going_on(ranked, ranking, search.n_possible)
+        if search.new_weights is not None:
+            search.new_weights.delete(ranked, search.left)
         self._say(f"iteration {number}: {ranking.best} leads, {len(search.left)} may be the best")
         is_last = number == search.n_possible or len(search.left) <= self.n_best
         if not is_last and time.time() > context.deadline:

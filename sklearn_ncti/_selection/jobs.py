@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -26,6 +26,7 @@ from .._utils.terminal import printable, say
 from ..backbones._backbone import Backbone
 from ..backbones._base import bad_images_text
 from ..backbones._images import BadImageError
+from .ahead import downloads_ahead
 from .context import FitContext
 from .features import Extracted, extract_for_scorers, is_cached
 
@@ -253,9 +254,11 @@ class Workers:
         return results
 
     def _start(self, jobs, context, prepared, results) -> None:
-        tasks = (delayed(_run_job)(job, context, prepared, self._tally) for job in jobs)
-        for index, result in self._parallel(tasks):
-            results[index] = result
+        tally = self._tally
+        with downloads_ahead(jobs, context, in_process=tally is not None) as ahead:
+            tasks = (delayed(_run_job)(job, context, prepared, tally, ahead) for job in jobs)
+            for index, result in self._parallel(tasks):
+                results[index] = result
 
 
 def _raise_lost(exc):
@@ -272,9 +275,10 @@ def _raise_lost(exc):
     ) from exc
 
 
-def _run_job(job, context, prepared, tally) -> tuple[int, CandidateResult]:
+def _run_job(job, context, prepared, tally, ahead) -> tuple[int, CandidateResult]:
     """Return the index and the result of one candidate."""
-    with job.task.running(context.X, context.y):
+    downloads = nullcontext() if ahead is None else ahead.running(job)
+    with downloads, job.task.running(context.X, context.y):
         start = time.perf_counter()
         result = _captured(context.error_score, job.name, _score, job, context, prepared)
         _tell(context, result, time.perf_counter() - start, tally)

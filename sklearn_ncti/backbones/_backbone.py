@@ -62,7 +62,7 @@ class Backbone(
     In addition to the methods of a transformer, a backbone has members for `ModelSelector`,
     which shares prepared rows between candidates and caches what they give: `takes`,
     `outputs_for`, `geometry`, `check_rows`, `prepare`, `identity`, `runs_on_cuda`, `extract`,
-    `weighted_alpha`, `restore` and `release`.
+    `weighted_alpha`, `restore`, `release`, `lacks_files`, `fetch` and `hub_repository`.
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -128,6 +128,23 @@ class Backbone(
             return (self.output,)
         wanted = tuple(name for name in self._outputs if name in responses)
         return wanted or (self.output,)
+
+    def lacks_files(self) -> bool:
+        """Whether files must be downloaded before the network can be built."""
+        return False
+
+    def fetch(self, outputs: tuple[str, ...] | None = None) -> None:
+        """Download the weights if they are not on this machine.
+
+        Parameters
+        ----------
+        outputs : tuple of {"features", "probabilities"}, default=None
+            The outputs that they are needed for; that of `transform` if None.
+        """
+
+    def hub_repository(self) -> str | None:
+        """Return owner and name of the hub's repository of the weights; None without one."""
+        return None
 
     def runs_on_cuda(self) -> bool:
         """Whether the network runs on a CUDA device."""

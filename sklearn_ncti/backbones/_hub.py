@@ -1,17 +1,21 @@
 """Downloads that end when nothing comes any longer.
 
 A file is downloaded by a process of its own, before timm looks for it: a client that waits for
-an answer cannot be stopped in any other way, and holds nobody else up there.
+an answer cannot be stopped in any other way, and holds nobody else up there. Threads that want
+the same file share one download.
 """
 
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, Queue
@@ -35,6 +39,26 @@ _unreachable: dict[str, float] = {}
 
 # What is changed in `from_cache` belongs to the process.
 _LOCK = Lock()
+
+# Downloads under way, by request.
+_under_way: dict[str, "Future[str]"] = {}
+
+# What ends the downloads of a thread when it has a result.
+_STOP: ContextVar["Future[None] | None"] = ContextVar("stop", default=None)
+
+
+class StoppedError(OSError):
+    """A download was ended by another thread."""
+
+
+@contextmanager
+def stopped_by(stop: "Future[None]") -> Iterator[None]:
+    """End the downloads of this thread with a `StoppedError` when `stop` has a result."""
+    token = _STOP.set(stop)
+    try:
+        yield
+    finally:
+        _STOP.reset(token)
 
 
 def time_limit() -> float:
@@ -146,6 +170,27 @@ def hub_folder() -> Path | None:
     return Path(constants.HF_HUB_CACHE)
 
 
+def repository_folders(owner: str = "timm") -> dict[str, Path]:
+    """Return the folders of an owner's repositories in the hub's cache, by repository.
+
+    A link in the place of a folder counts as one.
+    """
+    folder = hub_folder()
+    start = f"models--{owner}--"
+    found = [] if folder is None else folder.glob(f"{start}*")
+    return {f"{owner}/{path.name.removeprefix(start)}": path for path in found}
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete the folder of a repository as far as possible, but not where it is a link."""
+    if folder.is_symlink():
+        return
+    # The snapshots first: without them, a deletion that is cut short leaves nothing that counts
+    # as cached weights.
+    for path in (folder / "snapshots", folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def from_cache() -> Iterator[None]:
     """Keep the hub's client from asking for anything: what is needed is in its cache."""
@@ -162,8 +207,41 @@ def from_cache() -> Iterator[None]:
 
 
 def _run(request: dict[str, Any], what: str, at_most: float) -> str:
-    """Have a request done by a process of its own; return how it ended."""
+    """Have a request done, or wait for another thread that has it done; return how it ended."""
     limit = min(time_limit(), at_most)
+    key = json.dumps([request, limit])
+    stop = _STOP.get()
+    while stop is None or not stop.done():
+        own: Future[str] = Future()
+        download = _under_way.setdefault(key, own)
+        if download is own:
+            return _complete(key, own, request, what, limit)
+        futures: list[Future[Any]] = [download] if stop is None else [download, stop]
+        wait(futures, return_when=FIRST_COMPLETED)
+        # One that was stopped is started again by those who waited for it.
+        if download.done() and not isinstance(download.exception(), StoppedError):
+            return download.result()
+    raise StoppedError(f"the download of {what} was stopped")
+
+
+def _complete(
+    key: str, download: "Future[str]", request: dict[str, Any], what: str, limit: float
+) -> str:
+    """Have a request done, and tell the threads that wait for it."""
+    try:
+        end = _run_process(request, what, limit)
+    except BaseException as exc:
+        # First, so that a thread that is told can try by itself.
+        del _under_way[key]
+        download.set_exception(exc if isinstance(exc, OSError) else StoppedError())
+        raise
+    del _under_way[key]
+    download.set_result(end)
+    return end
+
+
+def _run_process(request: dict[str, Any], what: str, limit: float) -> str:
+    """Have a request done by a process of its own; return how it ended."""
     # The folder of the script is no place to import from (-P).
     process = subprocess.Popen(
         [sys.executable, "-P", _download.__file__],
@@ -177,6 +255,9 @@ def _run(request: dict[str, Any], what: str, at_most: float) -> str:
         stdin.write(json.dumps({"path": list(map(str, sys.path)), **request}) + "\n")
         stdin.flush()
         Thread(target=_read, args=(process, events), daemon=True).start()
+        stop = _STOP.get()
+        if stop is not None:
+            stop.add_done_callback(lambda _: events.put('["stopped", ""]'))
         return _follow(events, what, limit)
     finally:
         _end(process)
@@ -206,6 +287,8 @@ def _follow(events: Queue[str], what: str, limit: float) -> str:
             return kind
         if kind == "failed":
             raise OSError(f"the download of {what} failed: {text}")
+        if kind == "stopped":
+            raise StoppedError(f"the download of {what} was stopped")
         if kind == "note":
             # Of the two that the client logs each time, this is the one that tells nothing.
             note = note if text.startswith("Retrying in") else text

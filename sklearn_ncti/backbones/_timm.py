@@ -154,11 +154,8 @@ class TimmBackbone(BaseBackbone):
     def _new_module(
         self, device: "torch.device", outputs: tuple[str, ...]
     ) -> tuple["torch.nn.Module", dict[str, Any]]:
-        check_model_name(self.model, self.pretrained)
-        if "probabilities" in outputs:
-            self._check_head()
         # Here, and not where networks are built, which is done one at a time.
-        self._fetch()
+        self.fetch(outputs)
         return super()._new_module(device, outputs)
 
     def _build(
@@ -239,22 +236,62 @@ class TimmBackbone(BaseBackbone):
             "environment variable HF_HOME names its folder."
         )
 
-    def _fetch(self) -> None:
-        """Download what timm is going to load, where it is not in the cache."""
+    def lacks_files(self) -> bool:
+        """Whether files must be downloaded before timm loads the network."""
         if not self._is_fetched():
-            return
+            return False
+        if is_of_hub(self.model) and _in_hub_cache(self._repository(), ["config.json"]) is None:
+            return True
+        return self.pretrained and not _is_local(*self._source())
+
+    def fetch(self, outputs: tuple[str, ...] | None = None) -> None:
+        """Download the weights if they are not on this machine.
+
+        Parameters
+        ----------
+        outputs : tuple of {"features", "probabilities"}, default=None
+            The outputs that they are needed for; that of `transform` if None.
+
+        Raises
+        ------
+        ValueError
+            If there is no such model, or no classification head for probabilities.
+        RuntimeError
+            If the download fails; the message says why.
+        """
+        check_model_name(self.model, self.pretrained)
+        if "probabilities" in (outputs or (self.output,)):
+            self._check_head()
         try:
-            if is_of_hub(self.model):
-                self._hub_config_file()
-            if not self.pretrained:
-                return
-            name, files = self._source()
-            if name and not files:
-                _fetch_address(name)
-            elif name and _in_hub_cache(name, files) is None:
-                download_from_hub(name, files)
+            if self.lacks_files():
+                self._download()
         except OSError as exc:
             raise self._not_loaded(exc) from exc
+
+    def _download(self) -> None:
+        """Download what timm is going to load, where it is not in the cache."""
+        if is_of_hub(self.model):
+            self._hub_config_file()
+        if not self.pretrained:
+            return
+        name, files = self._source()
+        if _is_local(name, files):
+            return
+        if files:
+            download_from_hub(name, files)
+        else:
+            _fetch_address(name)
+
+    def hub_repository(self) -> str | None:
+        """Return owner and name of the hub's repository of the weights; None without one."""
+        if is_of_hub(self.model):
+            return self._repository().partition("@")[0]
+        name, files = self._source() if self.pretrained and is_registered(self.model) else ("", [])
+        return name.partition("@")[0] if files else None
+
+    def _repository(self) -> str:
+        """Return the repository of a "hf-hub:" name, with its revision if it has one."""
+        return self.model.partition(":")[2]
 
     def _is_fetched(self) -> bool:
         """Whether files are downloaded before timm loads them; else timm downloads them."""
@@ -270,7 +307,7 @@ class TimmBackbone(BaseBackbone):
         config = self._pretrained_config() or {}
         name = config.get("hf_hub_id")
         if is_of_hub(self.model):
-            name = self.model.partition(":")[2]
+            name = self._repository()
         elif config.get("file") or config.get("state_dict"):
             return "", []
         if name:
@@ -313,7 +350,7 @@ class TimmBackbone(BaseBackbone):
     def _hub_config_file(self, at_most: float = math.inf) -> Path:
         """Return the configuration of a model on the hub, downloaded if it is not cached."""
         hub = import_optional("huggingface_hub", extra="timm")
-        repository = self.model.partition(":")[2]
+        repository = self._repository()
         if not self._is_fetched():
             name, _, revision = repository.partition("@")
             return Path(hub.hf_hub_download(name, "config.json", revision=revision or None))
@@ -347,7 +384,7 @@ class TimmBackbone(BaseBackbone):
         """Name and revision of downloaded weights; None where they are not there."""
         if is_of_hub(self.model):
             # The weights come from the same revision as the configuration.
-            name, files = self.model.partition(":")[2], ["config.json"]
+            name, files = self._repository(), ["config.json"]
         else:
             name, files = self._source()
             if not files:
@@ -402,11 +439,22 @@ def _hub_files(own: str | None) -> list[str]:
 
 def _fetch_address(url: str) -> None:
     """Download weights that are not on the hub to where timm looks for them."""
+    file = _file_of(url)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    download_from_address(url, file)
+
+
+def _file_of(url: str) -> Path:
+    """Return where timm looks for weights from another address than the hub's."""
     torch = import_optional("torch", extra="timm")
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        download_from_address(url, file)
+    return Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+
+
+def _is_local(name: str, files: list[str]) -> bool:
+    """Whether weights from a source, as `_source` gives it, need no download."""
+    if not name:
+        return True
+    return _in_hub_cache(name, files) is not None if files else _file_of(name).exists()
 
 
 def _in_hub_cache(name: str, files: Sequence[str]) -> Path | None:

@@ -85,3 +85,19 @@ def extracted(monkeypatch):
 
     monkeypatch.setattr(TimmBackbone, "extract", counting)
     return seen
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub without a network, and an empty cache."""
+    from fake_hub import FakeHub
+    from huggingface_hub import constants
+
+    from sklearn_ncti.backbones import _hub
+
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    hub = FakeHub(folder)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(_hub, "_run_process", hub.download)
+    return hub

@@ -236,7 +236,7 @@ class Untrained(TimmBackbone):
     def _load(self, **arguments):
         return timm.create_model(self.model, pretrained=False, **arguments)
 
-    def _fetch(self):
+    def fetch(self, outputs=None):
         pass
 
 

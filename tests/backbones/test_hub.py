@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -194,6 +194,76 @@ def test_others_do_not_wait_for_a_silent_hub(server, pixels, expected, monkeypat
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-6)
 
 
+def submit_fetch(pool, server, stop=None):
+    """Have the silent hub asked by another thread, and wait until it is."""
+
+    def fetch():
+        with ExitStack() as context:
+            if stop is not None:
+                context.enter_context(_hub.stopped_by(stop))
+            backbone("hf-hub:own/silent").fetch()
+
+    future = pool.submit(fetch)
+    assert server.asked.wait(60)
+    return future
+
+
+def test_threads_share_a_download(server, monkeypatch):
+    monkeypatch.setenv("SKLEARN_NCTI_HUB_TIMEOUT", "600")
+    with ThreadPoolExecutor(2) as pool:
+        first = submit_fetch(pool, server)
+        second = submit_fetch(pool, server)
+        wait([second], timeout=0.5)
+        server.released.set()
+        messages = {str(future.exception()) for future in (first, second)}
+    assert len(server.processes) == len(messages) == 1
+    assert "own/silent" in messages.pop()
+
+
+def test_a_download_that_is_stopped(server, monkeypatch):
+    monkeypatch.setenv("SKLEARN_NCTI_HUB_TIMEOUT", "600")
+    stop = Future()
+    with ThreadPoolExecutor(2) as pool:
+        first = submit_fetch(pool, server, stop)
+        second = submit_fetch(pool, server)
+        wait([second], timeout=0.5)
+        server.asked.clear()
+        stop.set_result(None)
+        assert isinstance(first.exception().__cause__, _hub.StoppedError)
+        assert server.processes[0].poll() is not None
+        # The thread that waited for it asks by itself.
+        assert server.asked.wait(60)
+        assert not second.done()
+        server.released.set()
+        assert "404" in str(second.exception())
+    assert len(server.processes) == 2
+
+
+def test_one_that_waits_for_a_download_is_stopped_alone(server, monkeypatch):
+    monkeypatch.setenv("SKLEARN_NCTI_HUB_TIMEOUT", "600")
+    stop = Future()
+    with ThreadPoolExecutor(2) as pool:
+        first = submit_fetch(pool, server)
+        second = submit_fetch(pool, server, stop)
+        wait([second], timeout=0.5)
+        stop.set_result(None)
+        assert isinstance(second.exception().__cause__, _hub.StoppedError)
+        assert not first.done()
+        server.released.set()
+        assert "404" in str(first.exception())
+    assert len(server.processes) == 1
+
+
+def test_nothing_is_started_after_the_stop(server):
+    stop = Future()
+    stop.set_result(None)
+    with _hub.stopped_by(stop), pytest.raises(RuntimeError, match=r"own/good.*was stopped"):
+        backbone("hf-hub:own/good").fetch()
+    assert not server.processes
+    backbone("hf-hub:own/good").fetch()
+    assert not backbone("hf-hub:own/good").lacks_files()
+
+
 def test_work_from_the_cache_is_not_taken_for_a_setting(server, pixels):
     with ThreadPoolExecutor(1) as pool:
         with _hub.from_cache():
@@ -288,11 +358,11 @@ def test_weights_that_are_not_on_the_hub(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(_timm, "download_from_address", lambda *args: asked.append(args))
-    backbone(name)._fetch()
+    backbone(name).fetch()
     file = tmp_path / "checkpoints" / url.rpartition("/")[2]
     assert asked == [(url, file)]
     file.touch()
-    backbone(name)._fetch()
+    backbone(name).fetch()
     assert len(asked) == 1
 
 
@@ -380,6 +450,7 @@ class Script:
         ),
         ([(1, "ready", ""), (1, "failed", "gone")], "^the download of it failed: gone"),
         ([(1, "unreachable", "")], "unreachable"),
+        ([(1, "ready", ""), (1, "stopped", "")], "^the download of it was stopped$"),
     ],
 )
 def test_what_is_waited_for(monkeypatch, events, ends):

@@ -506,7 +506,7 @@ def test_failed_download_says_what_to_do(monkeypatch, pixels):
         raise OSError("no room on the disk")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    monkeypatch.setattr(TimmBackbone, "_fetch", lambda self: None)
+    monkeypatch.setattr(TimmBackbone, "fetch", lambda self, outputs=None: None)
     with pytest.raises(RuntimeError, match=r"'resnet18': no room on the disk.\n.*local-dir:"):
         TimmBackbone("resnet18").fit(pixels)
 

@@ -23,6 +23,7 @@ from .._ranking.rank_features import rank_features
 from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
 from .._selection.candidates import without_dropped
+from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
@@ -32,6 +33,7 @@ from .inputs import (
     PRIORS,
     UsageError,
     check_rows,
+    check_search,
     load_candidates,
     named_files,
     read_baseline,
@@ -134,6 +136,7 @@ def _let_threads_sleep() -> None:
 def _perform(options: Options, outputs: Outputs) -> Result:
     """Run the function of the command."""
     if isinstance(options, RankOptions):
+        check_search(options.search, options.scoring)
         return plan_only(options) if options.dry_run else _rank(options, outputs)
     if isinstance(options, ModelsOptions):
         return list_models(options)
@@ -149,7 +152,8 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     normalization = scoring.normalization or "minmax"
     prior = read_prior(scoring.prior, names, normalization)
     ask_before_download(options, names, paths)
-    selector = ModelSelector(
+    kind = HalvingModelSelector if options.search.halving else ModelSelector
+    selector = kind(
         [_backbone(name, options) for name in names],
         scorer=_scorer(scoring),
         normalization=normalization,
@@ -162,17 +166,31 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         baseline=baseline,
         prior=prior,
         verbose=1,
+        **options.search.given(),
     )
     say(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes")
     ranking = selector.fit(paths, labels).ranking_
+    facts = _facts(selector, len(paths))
+    report = partial(selector._report, options.settings())
+    return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
+
+
+def _facts(selector: ModelSelector, n_images: int) -> dict[str, Any]:
+    """Return what a ranking of images was computed from."""
     n_skipped = selector.n_skipped_images_
     facts = {
-        "n_rows": len(paths) - n_skipped,
+        "n_rows": n_images - n_skipped,
         "n_skipped_images": n_skipped,
         "n_classes": len(selector.classes_),
     }
-    report = partial(selector._report, options.settings())
-    return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
+    if not isinstance(selector, HalvingModelSelector):
+        return facts
+    return facts | {
+        "n_rows": selector.n_resources_[-1],
+        "n_possible_iterations": selector.n_possible_iterations_,
+        "n_candidates": selector.n_candidates_,
+        "n_resources": selector.n_resources_,
+    }
 
 
 def _rank_inputs(
@@ -184,7 +202,7 @@ def _rank_inputs(
         names = filtered_names(
             expand_model_names(without_dropped(options.models)), options.filters
         )
-        check_rows(options.scoring, labels)
+        check_rows(options.scoring, labels, halving=options.search.halving)
         baseline = read_baseline(options.scoring.baseline, names)
         check_not_inputs(outputs, [*paths, *weight_files(names)])
         check_no_new_images(outputs, options.folder)

@@ -14,10 +14,13 @@ from ..datasets import load_image_folder, load_image_table
 from ..datasets._folder import SplitError
 from ..datasets._table import TABLES
 from .feature_files import UsageError, is_file, read_features, read_labels
-from .options import Options, RankOptions, ScoreOptions, ScoringOptions
+from .options import Options, RankOptions, ScoreOptions, ScoringOptions, SearchOptions
 
 # Suffixes of the files that hold the weights of a model.
 _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
+
+# Resamples that successive halving needs to exclude a candidate.
+_LEAST_RESAMPLES = 40
 
 #: Priors that are looked up for networks, and what they need.
 PRIORS = {"imagenet": "the names of timm models", "weights": "networks"}
@@ -120,18 +123,43 @@ def _are_equal(labels: np.ndarray, others: np.ndarray) -> bool:
     return np.array_equal(labels, others)
 
 
-def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
+def check_search(search: SearchOptions, scoring: ScoringOptions) -> None:
+    """Raise a UsageError if options of successive halving are given in vain, or contradicted."""
+    if not search.halving:
+        for name, value in search.given().items():
+            option = f"--{name.replace('_', '-')} {value:g}"
+            raise UsageError(f"{option} needs --halving; add that, or leave the option out")
+        return
+    if scoring.cv not in (None, "loo"):
+        raise UsageError(
+            f"--halving excludes --cv {scoring.cv}: candidates are dropped by resamples, which "
+            "held-out folds do not have; use --cv loo, or leave --cv out"
+        )
+    if scoring.cv == "loo" and scoring.variant == "paper":
+        raise UsageError(
+            "--halving needs resamples, which --variant paper does not have of rows that --cv loo "
+            "holds out; leave one of the options out"
+        )
+    if scoring.resamples < _LEAST_RESAMPLES:
+        raise UsageError(
+            f"--halving needs at least --resamples {_LEAST_RESAMPLES} to drop a candidate, got "
+            f"{scoring.resamples}; use more, or leave --resamples out for 200"
+        )
+
+
+def check_rows(scoring: ScoringOptions, labels: np.ndarray, *, halving: bool = False) -> None:
     """Raise a UsageError that names the option if the classes have too few rows for it."""
-    if scoring.resamples and scoring.cv:
+    if scoring.resamples and scoring.cv and not halving:
         raise UsageError(
             f"--resamples {scoring.resamples} and --cv {scoring.cv} exclude each other: copies "
             "of a resampled row would be both held out and fitted; leave one of the options out"
         )
     if scoring.scorer == "robust":
-        _check_robust(scoring)
+        _check_robust(scoring, halving)
     if not scoring.resamples and scoring.cv in (None, "loo"):
         return
     option = f"--resamples {scoring.resamples}" if scoring.resamples else f"--cv {scoring.cv}"
+    option = "--halving" if halving else option
     rows = Counter(labels.tolist()).most_common()
     (largest, most), (smallest, least) = rows[0], rows[-1]
     if least < 2:
@@ -146,20 +174,21 @@ def check_rows(scoring: ScoringOptions, labels: np.ndarray) -> None:
         )
 
 
-def _check_robust(scoring: ScoringOptions) -> None:
+def _check_robust(scoring: ScoringOptions, halving: bool) -> None:
     """Raise a UsageError if an option contradicts ``--scorer robust``."""
+    remedy = "; --halving uses this scorer unless --scorer ncti is given" if halving else ""
     contradictions = {
         "--cv": scoring.cv is not None,
         "--shrinkage": scoring.shrinkage != "adaptive",
         "--variant": scoring.variant != "released",
         "--n-components": scoring.n_components != 64,
-        "--resamples": scoring.resamples > 0,
+        "--resamples": scoring.resamples > 0 and not halving,
     }
     for option, is_given in contradictions.items():
         if is_given:
             raise UsageError(
                 f"--scorer robust excludes {option}: it is an exact leave-one-out with scale-free "
-                "shrinkage; leave one of the options out"
+                f"shrinkage; leave one of the options out{remedy}"
             )
 
 

@@ -43,6 +43,23 @@ class ScoringOptions:
 
 
 @dataclass(frozen=True)
+class SearchOptions:
+    """Successive halving in the command `rank`; None for what the selector has by default."""
+
+    halving: bool
+    max_time: float | None
+    n_best: int | None
+    confidence: float | None
+    factor: float | None
+
+    def given(self) -> dict[str, Any]:
+        """Return the parameters of `HalvingModelSelector` that were given."""
+        values = asdict(self)
+        del values["halving"]
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class RankOptions:
     """Options of the command `rank`."""
 
@@ -65,6 +82,7 @@ class RankOptions:
     ask_above: float
     yes: bool
     filters: Filters
+    search: SearchOptions
     scoring: ScoringOptions
     outputs: Outputs
 
@@ -72,7 +90,8 @@ class RankOptions:
         """Return all options but the output files, sorted by name."""
         settings = asdict(self)
         del settings["outputs"]
-        settings |= settings.pop("scoring") | settings.pop("filters")
+        for part in ("scoring", "filters", "search"):
+            settings |= settings.pop(part)
         # The command line names models by patterns in an argument of its own.
         del settings["names"]
         return dict(sorted(settings.items()))

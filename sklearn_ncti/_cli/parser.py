@@ -1,10 +1,9 @@
 """The argument parser: commands, options and their help texts."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn
 
 import numpy as np
 
@@ -13,18 +12,19 @@ from .._scoring.normalization import NORMALIZATIONS
 from .._utils.terminal import printable, say
 from .._version import __version__
 from ..datasets import load_catalogue
-from ..datasets._filters import Filters
-from .options import (
-    DemoOptions,
-    ModelsOptions,
-    Options,
-    Outputs,
-    RankOptions,
-    ScoreOptions,
-    ScoringOptions,
+from .options import Options
+from .values import (
+    at_least,
+    between,
+    demo_options,
+    folds,
+    models_options,
+    not_negative,
+    rank_options,
+    score_options,
+    shrinkage,
+    within,
 )
-
-_Record = TypeVar("_Record")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -122,6 +122,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
     )
     _add_plan(parser)
     _add_filters(parser)
+    _add_search(parser)
     _add_extraction(parser)
     _add_scoring(parser)
     outputs = _add_outputs(parser)
@@ -131,7 +132,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write an interactive report as a single HTML file",
     )
-    parser.set_defaults(to_options=_rank_options)
+    parser.set_defaults(to_options=rank_options)
 
 
 def _fill_score(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +159,7 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
     )
     _add_scoring(parser)
     _add_outputs(parser)
-    parser.set_defaults(to_options=_score_options)
+    parser.set_defaults(to_options=score_options)
 
 
 def _fill_models(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +183,7 @@ def _fill_models(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--descending", action="store_true", help="sort largest first")
     _add_tables(parser.add_argument_group("output files"))
-    parser.set_defaults(to_options=_models_options)
+    parser.set_defaults(to_options=models_options)
 
 
 def _fill_demo(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +196,7 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
         help="folder for ranking.json and ranking.png (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.set_defaults(to_options=_demo_options)
+    parser.set_defaults(to_options=demo_options)
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -209,7 +210,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--ask-above",
-        type=_not_negative,
+        type=not_negative,
         default=5.0,
         metavar="GB",
         help="ask before a download of more than this many gigabytes; without a terminal the run "
@@ -253,7 +254,46 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         ("--min-cpu-throughput", "N", "least images per second on the CPU of the catalogue"),
         ("--min-gpu-throughput", "N", "least images per second on the GPU of the catalogue"),
     ):
-        group.add_argument(option, type=_not_negative, metavar=unit, help=text)
+        group.add_argument(option, type=not_negative, metavar=unit, help=text)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    """Add the fields of `SearchOptions`."""
+    group = parser.add_argument_group(
+        "successive halving", "The other options of this group need --halving."
+    )
+    group.add_argument(
+        "--halving",
+        action="store_true",
+        help="start all models on few images, and go on with more images for those that may be "
+        "the best",
+    )
+    group.add_argument(
+        "--max-time",
+        type=between(0),
+        metavar="SECONDS",
+        help="time after which no further model starts; the ranking so far is the result "
+        "(default: no limit)",
+    )
+    group.add_argument(
+        "--n-best",
+        type=at_least(1),
+        metavar="N",
+        help="number of first models that are wanted (default: 1)",
+    )
+    group.add_argument(
+        "--confidence",
+        type=between(0, 1),
+        metavar="P",
+        help="probability with which the wanted models are kept, as far as the resamples can tell "
+        "(default: 0.95)",
+    )
+    group.add_argument(
+        "--factor",
+        type=between(1),
+        metavar="F",
+        help="ratio of the numbers of images of successive iterations (default: 3)",
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -283,7 +323,7 @@ def _add_extraction(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("feature extraction")
     group.add_argument(
         "--limit-per-class",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="maximum number of images per class (default: all images)",
     )
@@ -294,7 +334,7 @@ def _add_extraction(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--batch-size",
-        type=_at_least(1),
+        type=at_least(1),
         default=64,
         metavar="N",
         help="maximum number of images in one forward pass (default: %(default)s)",
@@ -308,13 +348,13 @@ def _add_extraction(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--workers",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="number of threads that read images (default: one per CPU, at most 8)",
     )
     group.add_argument(
         "--jobs",
-        type=_at_least(1),
+        type=at_least(1),
         default=1,
         metavar="N",
         help="number of models that run at the same time, distributed over the GPUs (default: "
@@ -339,22 +379,21 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     _add_measure(group)
     group.add_argument(
         "--resamples",
-        type=_within(1, MAX_RESAMPLES),
-        default=0,
+        type=within(1, MAX_RESAMPLES),
         metavar="N",
         help="number of bootstrap resamples for confidence intervals, ties and the probability "
-        "of being the best (default: no resampling)",
+        "of being the best (default: no resampling, or 200 with --halving)",
     )
     group.add_argument(
         "--random-state",
-        type=_within(0, np.iinfo(np.uint32).max),
+        type=within(0, np.iinfo(np.uint32).max),
         default=0,
         metavar="SEED",
         help="seed of the bootstrap resamples (default: %(default)s)",
     )
     group.add_argument(
         "--cv",
-        type=_folds,
+        type=folds,
         metavar="K",
         help="score held-out rows with K-fold cross-validation, or with an exact leave-one-out "
         "('loo'); recommended for small data sets (default: score the fitted rows)",
@@ -385,7 +424,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--n-components",
-        type=_at_least(1),
+        type=at_least(1),
         default=64,
         metavar="K",
         help="number of principal components (default: %(default)s)",
@@ -393,10 +432,9 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--scorer",
         choices=("ncti", "robust"),
-        default="ncti",
         help="what ranks: the sum of the three components, or the careful choice for few images: "
         "the nearest-center component of an exact leave-one-out with scale-free shrinkage "
-        "(default: %(default)s)",
+        "(default: ncti, or robust with --halving)",
     )
     group.add_argument(
         "--variant",
@@ -406,7 +444,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--shrinkage",
-        type=_shrinkage,
+        type=shrinkage,
         default="adaptive",
         metavar="T",
         help="regularisation of the scatter matrices: 'adaptive', 'scale-free' (the same for "
@@ -432,104 +470,3 @@ def _add_tables(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     group.add_argument("--csv", type=Path, metavar="FILE", help="write the results as CSV")
     group.add_argument("--force", action="store_true", help="overwrite existing files")
-
-
-def _rank_options(values: Mapping[str, Any]) -> RankOptions:
-    return _record(
-        RankOptions,
-        values,
-        filters=_filters(values),
-        scoring=_record(ScoringOptions, values),
-        outputs=_record(Outputs, values),
-    )
-
-
-def _score_options(values: Mapping[str, Any]) -> ScoreOptions:
-    return _record(
-        ScoreOptions,
-        values,
-        scoring=_record(ScoringOptions, values),
-        outputs=_record(Outputs, values),
-    )
-
-
-def _models_options(values: Mapping[str, Any]) -> ModelsOptions:
-    return _record(
-        ModelsOptions, values, filters=_filters(values), outputs=_record(Outputs, values)
-    )
-
-
-def _filters(values: Mapping[str, Any]) -> Filters:
-    """Return the filters, with parameters counted in ones and without an empty list of names."""
-    counted = {
-        name: None if values[name] is None else 1e6 * values[name]
-        for name in ("min_parameters", "max_parameters")
-    }
-    return _record(Filters, {**values, **counted, "names": values.get("names") or None})
-
-
-def _demo_options(values: Mapping[str, Any]) -> DemoOptions:
-    return _record(DemoOptions, values)
-
-
-def _record(kind: type[_Record], values: Mapping[str, Any], **parts: Any) -> _Record:
-    """Return a dataclass made of its parts and of the values named as its other fields."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: values[name] for name in names & values.keys()}, **parts)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    """Return a function from text to a whole number that is not smaller than `least`."""
-
-    def parse(text: str) -> int:
-        value = _whole(text)
-        if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return value
-
-    return parse
-
-
-def _not_negative(text: str) -> float:
-    """Return text as a finite number of at least 0."""
-    value = float(text)
-    if not 0 <= value < np.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
-
-
-def _within(least: int, most: int) -> Callable[[str], int]:
-    """Return a function from text to a whole number from `least` to `most`, both included."""
-
-    def parse(text: str) -> int:
-        value = _whole(text)
-        if value is None or not least <= value <= most:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {least} to {most}"
-            )
-        return value
-
-    return parse
-
-
-def _whole(text: str) -> int | None:
-    """Return text as a whole number, or None if it is not one."""
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _folds(text: str) -> int | str:
-    """Return text as a number of folds, or the word "loo" as it is."""
-    return text if text == "loo" else _at_least(2)(text)
-
-
-def _shrinkage(text: str) -> float | str:
-    """Return text as a number in [0, 1], or a word that names a rule as it is."""
-    if text in ("adaptive", "scale-free"):
-        return text
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{value} is not in [0, 1]")
-    return value

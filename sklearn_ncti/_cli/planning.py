@@ -78,7 +78,10 @@ def plan_only(options: RankOptions) -> Listing:
     facts = facts_of_names(names) if without_timm else _facts(names)
     plan = _plan(facts, paths, options)
     document = plan.to_dict()
-    return Listing(options.command, str(plan), {"plan": document}, document["candidates"])
+    text = str(plan)
+    if options.search.halving:
+        text += "\n\nThis is for all candidates on all images, the most that --halving can take."
+    return Listing(options.command, text, {"plan": document}, document["candidates"])
 
 
 def ask_before_download(options: RankOptions, names: Sequence[str], paths: Sequence[str]) -> None:

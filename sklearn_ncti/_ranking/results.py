@@ -68,6 +68,12 @@ class RankingResults:
         return np.asarray(self.order[scored & last])
 
     @property
+    def left_out(self) -> np.ndarray:
+        """Whether each candidate was not started: no failure, but it has no score either."""
+        iteration = np.asarray(self.results.get("iteration", np.ones(len(self))))
+        return np.asarray((iteration == 0) & (self.results["error"] != ""))
+
+    @property
     def names(self) -> list[str]:
         """Names of the candidates, best first, failed ones last."""
         return [str(name) for name in self.results["model"][self.order]]
@@ -89,6 +95,15 @@ class RankingResults:
 
     def __len__(self) -> int:
         return len(self.order)
+
+
+def left_out_by_reason(results: RankingResults) -> dict[str, list[str]]:
+    """Return why candidates were not started, and the names of these in their order."""
+    found: dict[str, list[str]] = {}
+    for i in results.order[results.left_out[results.order]]:
+        reason = str(results.results["error"][i]).removeprefix("left out: ")
+        found.setdefault(reason, []).append(str(results.results["model"][i]))
+    return found
 
 
 def ranks(score: np.ndarray) -> np.ndarray:

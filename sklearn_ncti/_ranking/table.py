@@ -20,7 +20,7 @@ from .._scoring.columns import (
 )
 from .._scoring.normalization import PRIOR
 from .._utils.terminal import is_terminal, printable
-from .results import RankingResults
+from .results import RankingResults, left_out_by_reason
 from .robustness import leave_one_out, scorer_agreement
 
 # Width of text that no terminal limits, and of paragraphs on a wide one.
@@ -31,6 +31,9 @@ _INTERVAL = f"{LEVEL:.0%}"
 
 # Columns that a table always has.
 _KEPT = ("rank", "model", "score")
+
+# Columns that only successive halving has.
+_OF_HALVING = ("iteration", "n_samples")
 
 # Characters that a shortened name keeps at least.
 _MIN_NAME = 8
@@ -108,6 +111,11 @@ def _columns(ranking, extra_columns) -> dict[str, list[str]]:
     }
     if ranking.resamples is not None:
         columns[_INTERVAL] = _intervals(results)
+    columns |= {
+        COLUMNS[name].header: _numbers(results, COLUMNS[name])
+        for name in _OF_HALVING
+        if name in results
+    }
     pairs = {name: component_columns(name) for name in components}
     columns |= {name: _numbers(results, normalized) for name, (_, normalized) in pairs.items()}
     if PRIOR in columns:
@@ -236,7 +244,7 @@ class Note:
         Whether it stays on one line, so that it can be searched for.
 
     is_failure : bool
-        Whether it is about a candidate that failed.
+        Whether it is about candidates that failed or were left out.
     """
 
     text: str
@@ -258,7 +266,11 @@ def notes(ranking: RankingResults) -> list[Note]:
     failures = [
         f"failed: {results['model'][i]}: {results['error'][i].partition(chr(10))[0]}"
         for i in ranking.order
-        if results["error"][i]
+        if results["error"][i] and not ranking.left_out[i]
+    ]
+    failures += [
+        f"left out: {_listed(names, ', ')}: {reason}"
+        for reason, names in left_out_by_reason(ranking).items()
     ]
     return [
         *([Note(printable(_formula(ranking)), is_whole=True)] if ranking.weights else []),

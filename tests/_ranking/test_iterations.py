@@ -5,6 +5,8 @@ import pytest
 
 from sklearn_ncti import Ranking, rank_features
 from sklearn_ncti._ranking.iterations import join_iterations
+from sklearn_ncti._ranking.report.page import RankedData, ranking_report
+from sklearn_ncti._ranking.report.scatter import scatter_part
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -70,7 +72,65 @@ def test_candidates_that_were_left_out_are_last(rankings):
     assert joined.results["error"].tolist() == ["left out: no time", "", "", "", ""]
     assert joined.results["iteration"].tolist() == [0, 1, 1, 1, 1]
     assert joined.notes[0] == "a note"
-    assert "left out: no time" in str(joined)
+    assert joined.left_out.tolist() == [True, False, False, False, False]
+
+
+def test_candidates_that_were_left_out_did_not_fail(rankings):
+    """A failure is called a failure, and what did not start is named with its reason."""
+    first, _ = rankings
+    left_out = {"x": "left out: no time", "z": "left out: no time", "w": "left out: too large"}
+    joined = join_iterations([first], [60], ["w", "x", *NAMES, "z"], left_out)
+    lines = str(joined).splitlines()
+    assert {"left out: x, z: no time", "left out: w: too large"} <= set(lines)
+    assert "failed" not in str(joined)
+    page = ranking_report(joined)
+    assert page.count(">left out</td>") == 3
+    assert "<h2>Candidates left out</h2><dl><dt>too large</dt><dd>w</dd>" in page.replace("\n", "")
+    assert "<dt>no time</dt><dd>x, z</dd>" in page
+    assert "Candidates that failed" not in page
+    assert "4 candidates ranked, 3 left out, " in page
+
+
+def test_failures_of_an_iteration_stay_failures(rankings):
+    first, _ = rankings
+    columns = {name: column.copy() for name, column in first.results.items()}
+    columns["error"][0] = "ValueError: broken"
+    failed = Ranking(columns, weights=first.weights, normalization=first.normalization)
+    joined = join_iterations([failed], [60], [*NAMES, "z"], {"z": "left out: no time"})
+    assert "failed: a: ValueError: broken" in str(joined).splitlines()
+    assert "left out: z: no time" in str(joined).splitlines()
+    page = ranking_report(joined)
+    assert page.count(">failed</td>") == 1
+    assert page.count(">left out</td>") == 1
+    assert "<dt>a</dt><dd>ValueError: broken</dd>" in page
+
+
+def test_the_table_has_iterations_and_rows(rankings):
+    joined = join_iterations(rankings, [60, 180], NAMES, {})
+    header, *lines = str(joined).splitlines()
+    assert "iteration  rows" in header
+    end = header.index("rows") + 4
+    cells = [line[:end].split()[-2:] for line in lines if line.split()[1:2] and line[0] != "-"]
+    assert cells[:4] == [["2", "180"], ["2", "180"], ["1", "60"], ["1", "60"]]
+    # A ranking of all rows has no iterations.
+    assert "iteration" not in str(rankings[0])
+
+
+def test_scores_of_iterations_share_no_picture(rankings):
+    joined = join_iterations(rankings, [60, 180], NAMES, {})
+    joined.results["n_parameters"] = np.array([1e6, 2e6, 3e6, 4e6])
+    picture = "".join(scatter_part(joined))
+    assert picture.count("<circle") == 2
+    assert all(f"<title>{name}: score" in picture for name in "bd")
+
+
+def test_the_summary_says_how_many_rows_were_used(rankings):
+    data = RankedData(np.arange(3), np.full(3, 100))
+    joined = join_iterations(rankings, [60, 180], NAMES, {})
+    assert "4 candidates ranked on up to 180 of 300 rows of 3 classes" in ranking_report(
+        joined, data
+    )
+    assert "4 candidates ranked on 300 rows of 3 classes" in ranking_report(rankings[0], data)
 
 
 def test_equal_candidates_of_one_iteration_share_a_rank():

@@ -20,10 +20,10 @@ _BYTES = 4
 
 # Columns of the registry that are shown from the start, around those of components and scorers,
 # and those that a reader can switch on.
-_FIRST = ("rank", "model", "score", "best_probability")
+_FIRST = ("rank", "model", "score", "best_probability", "iteration", "n_samples")
 _LAST = ("images_per_second", "size", "license")
 _OPTIONAL = (
-    *("n_features", "n_parameters", "shrinkage", "iteration", "n_samples"),
+    *("n_features", "n_parameters", "shrinkage"),
     *("extract_time", "score_time"),
 )
 

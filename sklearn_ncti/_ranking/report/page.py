@@ -14,7 +14,7 @@ import numpy as np
 from ..._utils.files import write_file
 from ..._utils.terminal import encodable
 from ..._version import __version__
-from ..results import RankingResults
+from ..results import RankingResults, left_out_by_reason
 from ..table import notes
 from .markup import definitions, escaped
 from .scatter import scatter_part
@@ -98,7 +98,7 @@ def ranking_report(
         HTML document that contains its pictures, style and script, and loads nothing.
     """
     warnings = [f'<p class="warning">{escaped(text)}</p>' for text in ranking.notes]
-    # Failed candidates have their own part, with their whole errors; warnings come first.
+    # Candidates without a score have their own parts; warnings come first.
     told = [n.text for n in notes(ranking) if not n.is_failure and n.text not in ranking.notes]
     parts = [
         *verdict_part(ranking),
@@ -110,6 +110,7 @@ def ranking_report(
         f'<p class="faint">{"<br>".join(map(escaped, told))}</p>',
         *scatter_part(ranking),
         *_errors_part(ranking),
+        *_left_out_part(ranking),
         *([] if data is None else _data_part(data)),
         "<h2>Settings and versions</h2>",
         definitions({**(settings or {}), **_versions()}),
@@ -157,10 +158,16 @@ def _page(title: str, parts: Sequence[str]) -> str:
 
 def _summary(ranking: RankingResults, data: RankedData | None) -> str:
     """Return what was ranked, as one phrase."""
-    summary = f"{len(ranking)} candidates ranked"
+    n_left_out = int(ranking.left_out.sum())
+    summary = f"{len(ranking) - n_left_out} candidates ranked"
+    if n_left_out:
+        summary += f", {n_left_out} left out,"
     if data is None:
-        return summary
-    summary += f" on {data.counts.sum()} {data.what} of {len(data.classes)} classes"
+        return summary.removesuffix(",")
+    n_rows = data.counts.sum()
+    most = max(ranking.results.get("n_samples", [n_rows]))
+    some = f"up to {most} of " if most < n_rows else ""
+    summary += f" on {some}{n_rows} {data.what} of {len(data.classes)} classes"
     if data.n_skipped:
         summary += f" ({data.n_skipped} more could not be read and were left out)"
     return summary
@@ -216,7 +223,7 @@ def _errors_part(ranking: RankingResults) -> list[str]:
     items = []
     for i in ranking.order:
         error = columns["error"][i]
-        if not error:
+        if not error or ranking.left_out[i]:
             continue
         first, _, rest = error.partition("\n")
         more = ""
@@ -227,6 +234,15 @@ def _errors_part(ranking: RankingResults) -> list[str]:
     if not items:
         return []
     return ["<h2>Candidates that failed</h2>", f'<dl class="errors">{"".join(items)}</dl>']
+
+
+def _left_out_part(ranking: RankingResults) -> list[str]:
+    """Return the candidates that were not started by reason, or nothing if all were."""
+    reasons = left_out_by_reason(ranking)
+    if not reasons:
+        return []
+    texts = {reason: ", ".join(names) for reason, names in reasons.items()}
+    return ["<h2>Candidates left out</h2>", definitions(texts)]
 
 
 def _data_part(data: RankedData) -> list[str]:

@@ -18,7 +18,8 @@ _COSTS = ("images_per_second", "n_parameters")
 
 def scatter_part(ranking: RankingResults) -> list[str]:
     """Return the picture of score and cost, or nothing if no cost is known."""
-    scored = ranking.results["error"] == ""
+    # Scores of other iterations cannot be compared.
+    scored = np.isin(np.arange(len(ranking)), ranking.comparable)
     for cost in _COSTS:
         values = values_of(ranking.results, cost)
         if values is None:

@@ -99,8 +99,9 @@ def _score_cells(ranking: RankingResults, column: Column) -> list[tuple[str, str
             _number(column, value, style, _interval(results, i, low, high, style))
             for i, value in enumerate(score)
         ]
-    failed = ("failed", "", "no score", "failed")
-    return [failed if error else cell for cell, error in zip(cells, results["error"], strict=True)]
+    for i in np.flatnonzero(results["error"] != ""):
+        cells[i] = ("failed", "", "no score", "left out" if ranking.left_out[i] else "failed")
+    return cells
 
 
 def _number(column: Column, value: Any, style: str, drawn: str) -> tuple[str, str, str, str]:

@@ -67,7 +67,8 @@ def test_the_next_weights_come_while_a_network_runs(data, hub, while_running):
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_ranking_is_that_of_cached_weights(data, hub, n_jobs):
     first = select(candidates(NAMES), n_jobs=n_jobs).fit(*data).results_
-    assert sorted(name for name, _ in hub.asked) == sorted(REPOSITORIES)
+    # Two threads may ask for one file if it arrives between their question and their download.
+    assert {name for name, _ in hub.asked} == set(REPOSITORIES)
     hub.asked.clear()
     again = select(candidates(NAMES), n_jobs=n_jobs).fit(*data).results_
     assert hub.asked == []

@@ -375,13 +375,12 @@ def test_a_killed_run_goes_on_where_it_was(pool, undisturbed, tmp_path):
 
 
 def test_two_processes_share_a_cache(pool, undisturbed, tmp_path):
-    children = [
-        subprocess.Popen(
-            command(tmp_path, "", names), env=environment(), stdout=subprocess.PIPE, text=True
-        )
-        for names in (pool, pool[::-1])
-    ]
-    scores = [child.communicate(timeout=300)[0].splitlines()[-1].split() for child in children]
+    with (
+        running(*command(tmp_path, "", pool), env=environment()) as one,
+        running(*command(tmp_path, "", pool[::-1]), env=environment()) as other,
+    ):
+        outputs = [child.communicate(timeout=300)[0] for child in (one, other)]
+    scores = [output.splitlines()[-1].split() for output in outputs]
     found = [[*map(float, scores[0])], [*map(float, scores[1][::-1])]]
     np.testing.assert_allclose(found, [undisturbed["score"]] * 2, atol=1e-3)
     assert len(list((tmp_path / "features").glob("*.npz"))) == 4

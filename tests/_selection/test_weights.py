@@ -20,14 +20,21 @@ REPOSITORIES = [f"timm/{name}" for name in NAMES]
 def halving(models, **parameters):
     scorer = NearestCenterClassifier(n_components=4, cv="loo", shrinkage="scale-free")
     return HalvingModelSelector(
-        models, scorer=scorer, min_samples=20, elimination="factor", n_resamples=40, **parameters
+        models,
+        scorer=scorer,
+        min_samples=20,
+        elimination="factor",
+        n_resamples=40,
+        random_state=0,
+        **parameters,
     )
 
 
 def dropped(selector):
-    """The repositories of candidates that the second iteration did not have."""
+    """The repositories of candidates that the second iteration did not have, but the best."""
     results = selector.results_
-    return {f"timm/{name}" for name in results["model"][results["iteration"] == 1]}
+    names = results["model"][results["iteration"] == 1]
+    return {f"timm/{name}" for name in names if name != selector.best_name_}
 
 
 def test_weights_of_dropped_candidates_are_deleted(data, hub):

@@ -77,10 +77,10 @@ def make_population(n_classes, d, seed=0):
     return draw
 
 
-def run_case(case, scorer, n_draws, n_resamples):
+def run_case(case, scorer, n_draws, n_resamples, population=0):
     """Share of draws whose intervals cover the truth, by normalisation and candidate."""
     n, n_classes, d = case
-    draw = make_population(n_classes, d)
+    draw = make_population(n_classes, d, population)
     rng = np.random.default_rng(1)
 
     def rank(resampling=None):
@@ -89,8 +89,8 @@ def run_case(case, scorer, n_draws, n_resamples):
         found = score_all(features, y, Scorers(scorer), resampling)
         return [rank_results(found, normalization=how).results for how in NORMALIZATIONS]
 
-    # The error of the truth is a tenth of that of one draw, or less.
-    draws = [[results["score"] for results in rank()] for _ in range(max(200, n_draws))]
+    # The error of the truth is a thirtieth of that of one draw, or less.
+    draws = [[results["score"] for results in rank()] for _ in range(max(1000, n_draws))]
     found = [rank(Resampling(n_resamples, seed)) for seed in range(n_draws)]
 
     def column(name, i):
@@ -242,7 +242,8 @@ def _show_coverage(args, cases):
     print(f"{'n':>5} {'C':>3} {'normalization':>13} {'of':>6} {heads}    all")
     found = []
     for of_case in cases:
-        for case in run_case(of_case, SCORERS[args.scorer], args.draws, args.resamples):
+        scorer = SCORERS[args.scorer]
+        for case in run_case(of_case, scorer, args.draws, args.resamples, args.population):
             found.append(case)
             _print_row(case, case["of"], case["coverage"], np.mean(case["coverage"]))
             if case["of"] == "median":
@@ -296,6 +297,9 @@ def main():
     )
     parser.add_argument(
         "--scorer", choices=SCORERS, default="ncti", help="whose intervals (default: ncti)"
+    )
+    parser.add_argument(
+        "--population", type=int, default=0, help="seed of the population (default: 0)"
     )
     parser.add_argument("--left-out", action="store_true", help="compare kinds of resamples")
     parser.add_argument("--speed", action="store_true", help="compare times instead")

@@ -39,7 +39,7 @@ class FakeHub:
         self.begun, self.done = defaultdict(threading.Event), defaultdict(threading.Event)
         self.most = self._active = 0
         self.during = {}
-        self._lock = threading.Lock()
+        self._lock, self._putting = threading.Lock(), threading.Lock()
 
     def download(self, request, what, limit):
         repository, files = request["hub"]["repo_id"], request["files"]
@@ -77,10 +77,16 @@ class FakeHub:
             _write(snapshot / file, lambda path: path.write_text(json.dumps(config)))
             return
         owner, _, name = repository.partition("/")
-        with torch.random.fork_rng():
-            torch.manual_seed(sum(map(ord, name)))
-            model = timm.create_model(name.partition(".")[0] if owner == "timm" else "test_resnet")
-        _write(snapshot / file, lambda path: save_file(model.state_dict(), path))
+        # The generator belongs to all threads, so that a second file might hold other weights. As
+        # with the real hub, what is in the cache stays.
+        with self._putting:
+            if (snapshot / file).exists():
+                return
+            with torch.random.fork_rng():
+                torch.manual_seed(sum(map(ord, name)))
+                architecture = name.partition(".")[0] if owner == "timm" else "test_resnet"
+                model = timm.create_model(architecture)
+            _write(snapshot / file, lambda path: save_file(model.state_dict(), path))
 
     def repositories(self):
         """Return the repositories in the cache."""

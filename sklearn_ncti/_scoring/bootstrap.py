@@ -23,8 +23,8 @@ LEVEL = 0.95
 MAX_RESAMPLES = 100_000
 
 # Resamples add noise to all candidates, which divides z-scores by a larger standard deviation than
-# that of the sample, and moves them towards 0. Intervals are moved back half-way: without this,
-# those of 100 rows cover up to 0.997, and moved all the way only 0.85 (benchmarks/coverage.py).
+# that of the sample, and moves them towards 0. Intervals are moved back half-way: those that are
+# not moved cover too often where rows are few, those moved all the way not often enough.
 _ZSCORE_SHIFT = 0.5
 
 # Share of the resamples with one score from which on a normalisation holds it.

@@ -22,6 +22,7 @@ from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
+from .._selection.budget import BudgetError
 from .._selection.candidates import without_dropped
 from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
@@ -169,7 +170,10 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         **options.search.given(),
     )
     say(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes")
-    ranking = selector.fit(paths, labels).ranking_
+    try:
+        ranking = selector.fit(paths, labels).ranking_
+    except BudgetError as exc:
+        raise UsageError(f"--{exc}".replace("_", "-", 1).replace("=", " ", 1)) from exc
     facts = _facts(selector, len(paths))
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)

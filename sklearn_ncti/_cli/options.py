@@ -48,6 +48,7 @@ class SearchOptions:
 
     halving: bool
     max_time: float | None
+    max_download: float | None
     n_best: int | None
     confidence: float | None
     factor: float | None

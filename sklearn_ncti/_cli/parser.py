@@ -276,6 +276,13 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "(default: no limit)",
     )
     group.add_argument(
+        "--max-download",
+        type=not_negative,
+        metavar="GB",
+        help="gigabytes that may be downloaded; the best by prior or ImageNet accuracy start "
+        "(default: no limit)",
+    )
+    group.add_argument(
         "--n-best",
         type=at_least(1),
         metavar="N",

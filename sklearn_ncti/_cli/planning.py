@@ -19,8 +19,8 @@ from .._selection.plan import (
 )
 from .._utils.terminal import is_terminal, printable, say
 from ..backbones import expand_model_names
-from ..datasets import Catalogue, load_catalogue, load_image_folder
-from .inputs import UsageError
+from ..datasets import Catalogue, load_catalogue
+from .inputs import UsageError, read_images
 from .options import ModelsOptions, RankOptions
 from .outputs import Listing, plain
 
@@ -68,7 +68,7 @@ def plan_only(options: RankOptions) -> Listing:
     if options.outputs.plot is not None or options.outputs.html is not None:
         raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
     try:
-        paths, _ = load_image_folder(options.folder, limit_per_class=options.limit_per_class)
+        paths, _ = read_images(options)
         # Without timm, whose import takes longer than the plan.
         names = names_without_timm(options.models)
         without_timm = names is not None
@@ -96,6 +96,8 @@ def ask_before_download(options: RankOptions, names: Sequence[str], paths: Seque
         return
     # No other network is built for it.
     size = download_bytes(facts_of_names(names)) / 1e9
+    if options.search.max_download is not None:
+        size = min(size, options.search.max_download)
     if size <= options.ask_above:
         return
     say(str(_plan(_facts(names), paths, options)))

@@ -10,6 +10,10 @@ from .prior import imagenet_accuracies
 _GB = 1e9
 
 
+class BudgetError(ValueError):
+    """A budget is too small for any candidate."""
+
+
 def best_first(
     candidates: Sequence[tuple[str, Any]], prior: Mapping[str, float] | None
 ) -> list[tuple[str, Any]]:
@@ -61,7 +65,7 @@ def affordable(
 
     Raises
     ------
-    ValueError
+    BudgetError
         If no candidate fits into the budget.
     """
     left_out: dict[str, str] = {}
@@ -90,7 +94,7 @@ def _too_large(facts: Sequence[CandidateFacts], max_download: float) -> dict[str
         else:
             total += size
     if len(left_out) == len(facts):
-        raise ValueError(
+        raise BudgetError(
             f"max_download={max_download:g} GB is too small for any candidate: the smallest "
             f"weights have about {min(sizes.values()):.2g} GB. Use more, or smaller candidates."
         )
@@ -108,7 +112,7 @@ def _too_slow(
     seconds = [fact.seconds(n_first, speed) for fact in facts]
     seconds = [0.0 if math.isnan(second) else second for second in seconds]
     if min(seconds) > max_time:
-        raise ValueError(
+        raise BudgetError(
             f"max_time={max_time:g} s is too short for any candidate: the fastest takes about "
             f"{min(seconds):.2g} s for the {n_first} rows of the first iteration. Use more, or "
             "smaller candidates."

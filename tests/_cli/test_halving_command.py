@@ -38,8 +38,9 @@ def test_defaults_are_those_of_the_selector():
 
 def test_options_are_parameters_of_the_selector():
     options = ["--max-time", "2.5", "--n-best", "2", "--confidence", "0.8", "--factor", "4"]
+    options += ["--max-download", "0"]
     parsed = options_of("--halving", *options, "--scorer", "ncti", "--resamples", "50")
-    given = {"max_time": 2.5, "n_best": 2, "confidence": 0.8, "factor": 4.0}
+    given = {"max_time": 2.5, "n_best": 2, "confidence": 0.8, "factor": 4.0, "max_download": 0}
     assert parsed.search.given() == given
     assert given.keys() <= inspect.signature(HalvingModelSelector).parameters.keys()
     assert (parsed.scoring.scorer, parsed.scoring.resamples) == ("ncti", 50)
@@ -51,6 +52,7 @@ def test_options_are_parameters_of_the_selector():
     ("options", "reason"),
     [
         (["--max-time", "5"], "--max-time 5 needs --halving"),
+        (["--max-download", "1"], "--max-download 1 needs --halving"),
         (["--n-best", "2"], "--n-best 2 needs --halving"),
         (["--confidence", "0.9"], "--confidence 0.9 needs --halving"),
         (["--factor", "2"], "--factor 2 needs --halving"),
@@ -183,3 +185,17 @@ def test_the_plan_of_halving_is_an_upper_bound(run, digits, models):
     status, out, _ = run("rank", digits, "--models", models[0], "--halving", "--dry-run")
     assert status == 0
     assert out.endswith("the most that --halving can take.\n")
+
+
+@pytest.mark.parametrize("option", ["--max-download", "--max-time"])
+def test_a_budget_too_small_for_any_model_is_one_line_and_status_2(run, digits, option):
+    pytest.importorskip("torch")
+    pytest.importorskip("timm")
+    status, out, err = run(
+        *("rank", digits, "--models", "resnet18.a1_in1k", "resnet50.a1_in1k", "--device", "cpu"),
+        *("--halving", option, "0.001"),
+    )
+    assert (status, out) == (2, "")
+    last = err.splitlines()[-1]
+    assert last.startswith(f"sklearn-ncti rank: error: {option} 0.001 ")
+    assert "Traceback" not in err

@@ -111,6 +111,27 @@ def test_dry_run_prints_and_writes_the_plan(run, folder, tmp_path, same_timm, mo
     assert out.startswith(f"candidates   {len(chosen)} on 3 images")
 
 
+def test_dry_run_reads_images_as_a_ranking_does(run, tmp_path, same_timm):
+    for split, n_images in (("train", 3), ("validation", 2)):
+        for label in "ab":
+            (tmp_path / split / label).mkdir(parents=True)
+            for i in range(n_images):
+                (tmp_path / split / label / f"{i}.png").touch()
+    models = ["--models", "resnet*", "--dry-run"]
+    status, out, err = run("rank", str(tmp_path), *models)
+    assert (status, out) == (2, "")
+    assert "--split 'train'" in err
+    status, out, _ = run("rank", str(tmp_path), *models, "--split", "validation")
+    assert status == 0
+    assert " on 4 images" in out.splitlines()[0]
+    pytest.importorskip("pandas")
+    table = tmp_path / "images.csv"
+    table.write_text("path,label\n" + "".join(f"train/a/{i}.png,{i % 2}\n" for i in range(3)))
+    status, out, _ = run("rank", str(table), *models)
+    assert status == 0
+    assert " on 3 images" in out.splitlines()[0]
+
+
 def test_dry_run_refuses_what_a_ranking_needs(run, folder, tmp_path, same_timm):
     options = ["--models", "resnet18", "--dry-run", "--html", str(tmp_path / "r.html")]
     pytest.importorskip("matplotlib")

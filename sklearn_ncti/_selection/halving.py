@@ -99,7 +99,7 @@ class HalvingModelSelector(ModelSelector):
         Probability with which the wanted candidates are kept, as far as the resamples can tell:
         they describe the sampling of the rows. The risk of 1 - confidence is shared among the
         iterations. It is no bound for the best of very many candidates that are nearly equal:
-        see :doc:`many_candidates`.
+        see :doc:`/many_candidates`.
 
     n_best : int, default=1
         Number of first candidates that are wanted. Candidates that are equal to one of them are

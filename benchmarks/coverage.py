@@ -129,10 +129,10 @@ def _inside(truth, of, column, i):
     return (column(f"{of}_low", i) <= truth) & (truth <= column(f"{of}_high", i))
 
 
-def run_left_out(case, n_draws, n_resamples):
+def run_left_out(case, n_draws, n_resamples, population=0):
     """Standard deviations over resamples divided by those over samples, mean over candidates."""
     n, n_classes, d = case
-    draw = make_population(n_classes, d)
+    draw = make_population(n_classes, d, population)
     rng = np.random.default_rng(1)
 
     def measure(function):
@@ -241,8 +241,8 @@ def _show_coverage(args, cases):
     heads = " ".join(f"{f'noise {noise}':>9}" for noise in NOISE)
     print(f"{'n':>5} {'C':>3} {'normalization':>13} {'of':>6} {heads}    all")
     found = []
+    scorer = SCORERS[args.scorer]
     for of_case in cases:
-        scorer = SCORERS[args.scorer]
         for case in run_case(of_case, scorer, args.draws, args.resamples, args.population):
             found.append(case)
             _print_row(case, case["of"], case["coverage"], np.mean(case["coverage"]))
@@ -266,7 +266,7 @@ def _show_left_out(args, cases):
     print(f"{'n':>5} {'C':>3} {'of':>3}  {'resamples':10}  scores  differences")
     found = []
     for of_case in cases:
-        for ratio in run_left_out(of_case, args.draws, args.resamples):
+        for ratio in run_left_out(of_case, args.draws, args.resamples, args.population):
             found.append(ratio)
             print(
                 f"{ratio['n']:5d} {ratio['classes']:3d} {ratio['component']:>3}  "
@@ -299,7 +299,7 @@ def main():
         "--scorer", choices=SCORERS, default="ncti", help="whose intervals (default: ncti)"
     )
     parser.add_argument(
-        "--population", type=int, default=0, help="seed of the population (default: 0)"
+        "--population", type=int, default=0, help="seed of that whose rows are drawn (default: 0)"
     )
     parser.add_argument("--left-out", action="store_true", help="compare kinds of resamples")
     parser.add_argument("--speed", action="store_true", help="compare times instead")

@@ -173,7 +173,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     try:
         ranking = selector.fit(paths, labels).ranking_
     except BudgetError as exc:
-        raise UsageError(f"--{exc}".replace("_", "-", 1).replace("=", " ", 1)) from exc
+        raise UsageError(f"--{exc.parameter.replace('_', '-')} {exc.reason}") from exc
     facts = _facts(selector, len(paths))
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)

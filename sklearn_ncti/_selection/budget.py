@@ -11,7 +11,23 @@ _GB = 1e9
 
 
 class BudgetError(ValueError):
-    """A budget is too small for any candidate."""
+    """A budget is too small for any candidate.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the parameter that limits the work.
+
+    reason : str
+        Its value and what is wrong with it.
+    """
+
+    def __init__(self, parameter: str, reason: str) -> None:
+        super().__init__(parameter, reason)
+        self.parameter, self.reason = parameter, reason
+
+    def __str__(self) -> str:
+        return f"{self.parameter}={self.reason}"
 
 
 def best_first(
@@ -95,8 +111,9 @@ def _too_large(facts: Sequence[CandidateFacts], max_download: float) -> dict[str
             total += size
     if len(left_out) == len(facts):
         raise BudgetError(
-            f"max_download={max_download:g} GB is too small for any candidate: the smallest "
-            f"weights have about {min(sizes.values()):.2g} GB. Use more, or smaller candidates."
+            "max_download",
+            f"{max_download:g} GB is too small for any candidate: the smallest weights have about "
+            f"{min(sizes.values()):.2g} GB. Use more, or smaller candidates.",
         )
     return left_out
 
@@ -113,9 +130,10 @@ def _too_slow(
     seconds = [0.0 if math.isnan(second) else second for second in seconds]
     if min(seconds) > max_time:
         raise BudgetError(
-            f"max_time={max_time:g} s is too short for any candidate: the fastest takes about "
+            "max_time",
+            f"{max_time:g} s is too short for any candidate: the fastest takes about "
             f"{min(seconds):.2g} s for the {n_first} rows of the first iteration. Use more, or "
-            "smaller candidates."
+            "smaller candidates.",
         )
     share, total = max_time / n_iterations, 0.0
     starting: list[str] = []

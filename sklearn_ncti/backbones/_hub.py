@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -138,7 +138,11 @@ def download_from_hub(
         "files": list(files),
         "more": list(more),
     }
-    if _run(request, f"{name!r} from {address}", at_most) == "unreachable":
+
+    def is_here() -> bool:
+        return not more and file_in_cache(repository, files) is not None
+
+    if _run(request, f"{name!r} from {address}", at_most, is_here) == "unreachable":
         _unreachable[address] = time.monotonic()
         raise silent
 
@@ -191,6 +195,21 @@ def delete_folder(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def file_in_cache(name: str, files: Sequence[str]) -> Path | None:
+    """Find the first of some files of a hub repository that was downloaded already.
+
+    The repository may have a revision: ``"owner/name@revision"``. The file lies in a folder that
+    is named after the commit.
+    """
+    hub = import_optional("huggingface_hub", extra="timm")
+    repository, _, revision = name.partition("@")
+    for file in files:
+        found = hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
 @contextmanager
 def from_cache() -> Iterator[None]:
     """Keep the hub's client from asking for anything: what is needed is in its cache."""
@@ -206,7 +225,12 @@ def from_cache() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
-def _run(request: dict[str, Any], what: str, at_most: float) -> str:
+def _run(
+    request: dict[str, Any],
+    what: str,
+    at_most: float,
+    is_here: Callable[[], bool] = lambda: False,
+) -> str:
     """Have a request done, or wait for another thread that has it done; return how it ended."""
     limit = min(time_limit(), at_most)
     key = json.dumps([request, limit])
@@ -215,7 +239,7 @@ def _run(request: dict[str, Any], what: str, at_most: float) -> str:
         own: Future[str] = Future()
         download = _under_way.setdefault(key, own)
         if download is own:
-            return _complete(key, own, request, what, limit)
+            return _complete(key, own, request, what, limit, is_here)
         futures: list[Future[Any]] = [download] if stop is None else [download, stop]
         wait(futures, return_when=FIRST_COMPLETED)
         # One that was stopped is started again by those who waited for it.
@@ -225,11 +249,17 @@ def _run(request: dict[str, Any], what: str, at_most: float) -> str:
 
 
 def _complete(
-    key: str, download: "Future[str]", request: dict[str, Any], what: str, limit: float
+    key: str,
+    download: "Future[str]",
+    request: dict[str, Any],
+    what: str,
+    limit: float,
+    is_here: Callable[[], bool],
 ) -> str:
     """Have a request done, and tell the threads that wait for it."""
     try:
-        end = _run_process(request, what, limit)
+        # Another thread may have completed it since this one looked.
+        end = "done" if is_here() else _run_process(request, what, limit)
     except BaseException as exc:
         # First, so that a thread that is told can try by itself.
         del _under_way[key]

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,13 @@ from sklearn.utils._param_validation import StrOptions
 
 from .._utils.optional import import_optional
 from ._base import BaseBackbone, NoHeadError
-from ._hub import download_from_address, download_from_hub, from_cache, time_limit
+from ._hub import (
+    download_from_address,
+    download_from_hub,
+    file_in_cache,
+    from_cache,
+    time_limit,
+)
 from ._identity import check_download, identify_files
 from ._names import WEIGHT_SUFFIXES, check_model_name, is_of_hub, is_registered, local_folder
 from ._preparation import Geometry
@@ -240,7 +245,7 @@ class TimmBackbone(BaseBackbone):
         """Whether files must be downloaded before timm loads the network."""
         if not self._is_fetched():
             return False
-        if is_of_hub(self.model) and _in_hub_cache(self._repository(), ["config.json"]) is None:
+        if is_of_hub(self.model) and file_in_cache(self._repository(), ["config.json"]) is None:
             return True
         return self.pretrained and not _is_local(*self._source())
 
@@ -354,10 +359,10 @@ class TimmBackbone(BaseBackbone):
         if not self._is_fetched():
             name, _, revision = repository.partition("@")
             return Path(hub.hf_hub_download(name, "config.json", revision=revision or None))
-        found = _in_hub_cache(repository, ["config.json"])
+        found = file_in_cache(repository, ["config.json"])
         if found is None:
             download_from_hub(repository, ["config.json"], at_most=at_most)
-            found = _in_hub_cache(repository, ["config.json"])
+            found = file_in_cache(repository, ["config.json"])
         return cast(Path, found)
 
     def _weights_identity(self) -> dict[str, Any] | None:
@@ -389,7 +394,7 @@ class TimmBackbone(BaseBackbone):
             name, files = self._source()
             if not files:
                 return [self.model, name] if name else None
-        file = _in_hub_cache(name, files)
+        file = file_in_cache(name, files)
         if file is None:
             return None
         check_download(file)
@@ -454,18 +459,4 @@ def _is_local(name: str, files: list[str]) -> bool:
     """Whether weights from a source, as `_source` gives it, need no download."""
     if not name:
         return True
-    return _in_hub_cache(name, files) is not None if files else _file_of(name).exists()
-
-
-def _in_hub_cache(name: str, files: Sequence[str]) -> Path | None:
-    """Find the first of some files of a hub repository that was downloaded already.
-
-    It lies in a folder that is named after the revision.
-    """
-    hub = import_optional("huggingface_hub", extra="timm")
-    repository, _, revision = name.partition("@")
-    for file in files:
-        found = hub.try_to_load_from_cache(repository, file, revision=revision or None)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+    return file_in_cache(name, files) is not None if files else _file_of(name).exists()

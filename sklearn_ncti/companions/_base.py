@@ -132,7 +132,10 @@ class BaseCompanion(BaseEstimator):
         return {"classes_": classes} | self._measure(X, codes, len(classes))
 
     def _measure(self, X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, Any]:
-        """Return the fitted attributes for validated rows and the codes of their classes."""
+        """Return the fitted attributes for validated rows and the codes of their classes.
+
+        A metric of targets that need not be classes overrides `_measure_targets` instead.
+        """
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:

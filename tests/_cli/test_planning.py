@@ -3,12 +3,16 @@
 import csv
 import json
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sklearn_ncti._cli.inputs import UsageError
 from sklearn_ncti._cli.options import ModelsOptions, RankOptions
 from sklearn_ncti._cli.parser import parse_options
+from sklearn_ncti._cli.planning import ask_before_download
 from sklearn_ncti._selection import plan as planning
 from sklearn_ncti._selection.plan import Speed
 from sklearn_ncti.datasets import load_catalogue
@@ -111,23 +115,22 @@ def test_dry_run_prints_and_writes_the_plan(run, folder, tmp_path, same_timm, mo
     assert out.startswith(f"candidates   {len(chosen)} on 3 images")
 
 
-def test_dry_run_reads_images_as_a_ranking_does(run, tmp_path, same_timm):
-    pytest.importorskip("torch")
-    pytest.importorskip("timm")
+def test_dry_run_reads_images_as_a_ranking_does(run, folder, tmp_path, same_timm):
+    splits = tmp_path / "splits"
     for split, n_images in (("train", 3), ("validation", 2)):
         for label in "ab":
-            (tmp_path / split / label).mkdir(parents=True)
+            (splits / split / label).mkdir(parents=True)
             for i in range(n_images):
-                (tmp_path / split / label / f"{i}.png").touch()
+                (splits / split / label / f"{i}.png").touch()
     models = ["--models", "resnet*", "--dry-run"]
-    status, out, err = run("rank", str(tmp_path), *models)
+    status, out, err = run("rank", str(splits), *models)
     assert (status, out) == (2, "")
     assert "--split 'train'" in err
-    status, out, _ = run("rank", str(tmp_path), *models, "--split", "validation")
+    status, out, _ = run("rank", str(splits), *models, "--split", "validation")
     assert status == 0
     assert " on 4 images" in out.splitlines()[0]
     pytest.importorskip("pandas")
-    table = tmp_path / "images.csv"
+    table = splits / "images.csv"
     table.write_text("path,label\n" + "".join(f"train/a/{i}.png,{i % 2}\n" for i in range(3)))
     status, out, _ = run("rank", str(table), *models)
     assert status == 0
@@ -195,3 +198,15 @@ def test_large_downloads_are_asked_for(run, folder, monkeypatch, answer, options
         assert (status, started) == (2, [])
         assert err.startswith("candidates   1 on 3 images")
         assert reason in err.splitlines()[-1]
+
+
+def test_a_limit_of_downloads_bounds_what_is_asked_for(folder):
+    pytest.importorskip("timm")
+    names = ["resnet18.a1_in1k"]
+    command = ["rank", folder, "--models", *names, "--ask-above", "0.04", "--halving"]
+    images = [str(path) for path in Path(folder).rglob("*.png")]
+    for limit, is_asked in (("0.03", False), ("1", True)):
+        options = parse_options([*command, "--max-download", limit])
+        assert isinstance(options, RankOptions)
+        with pytest.raises(UsageError, match="give --yes") if is_asked else nullcontext():
+            ask_before_download(options, names, images)

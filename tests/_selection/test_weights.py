@@ -20,13 +20,7 @@ REPOSITORIES = [f"timm/{name}" for name in NAMES]
 def halving(models, **parameters):
     scorer = NearestCenterClassifier(n_components=4, cv="loo", shrinkage="scale-free")
     return HalvingModelSelector(
-        models,
-        scorer=scorer,
-        min_samples=20,
-        elimination="factor",
-        n_resamples=40,
-        random_state=0,
-        **parameters,
+        models, scorer=scorer, min_samples=20, elimination="factor", n_resamples=40, **parameters
     )
 
 

@@ -113,7 +113,7 @@ def test_downloaded_weights_are_known_by_their_revision(monkeypatch, tmp_path):
     assert first["weights"]["hub"] == ["timm/resnet18.a1_in1k", "model.safetensors", "0a1b"]
     assert revision("2c3d") != first
     # What was not downloaded yet has no revision, and so no key.
-    monkeypatch.setattr(_timm, "_in_hub_cache", lambda name, files: None)
+    monkeypatch.setattr(_timm, "file_in_cache", lambda name, files: None)
     assert TimmBackbone("resnet18.a1_in1k", device="cpu").identity() is None
 
 
@@ -128,7 +128,7 @@ def test_downloaded_weights_that_are_damaged_are_named(monkeypatch, tmp_path):
         path.parent.mkdir(parents=True)
     blob.write_bytes(content)
     file.symlink_to(blob)
-    monkeypatch.setattr(_timm, "_in_hub_cache", lambda name, files: file)
+    monkeypatch.setattr(_timm, "file_in_cache", lambda name, files: file)
     backbone = TimmBackbone("resnet18.a1_in1k", device="cpu")
     assert backbone.identity()["weights"]["hub"][2] == "0a1b"
     blob.write_bytes(b"weighty")

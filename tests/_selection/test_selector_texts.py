@@ -385,3 +385,40 @@ def test_two_processes_share_a_cache(pool, undisturbed, tmp_path):
     np.testing.assert_allclose(found, [undisturbed["score"]] * 2, atol=1e-3)
     assert len(list((tmp_path / "features").glob("*.npz"))) == 4
     assert not list((tmp_path / "features").glob("unfinished-*"))
+
+
+def test_a_plan_says_what_is_unknown(pool, loaded):
+    """And downloads nothing, not even to count the layers of a model."""
+    models = [
+        *candidates(pool[:2]),
+        ("layers", TextBackbone(pool[2], layer="all")),
+        ("hub", TextBackbone("no-such-owner/model", layer="all")),
+        ("tf-idf", TfidfVectorizer()),
+    ]
+    plan = ModelSelector(models).plan(TEXTS)
+    names = ["m0", "m1", *(f"layers layer {k}" for k in range(3)), "hub", "tf-idf"]
+    assert [c.name for c in plan.candidates] == names
+    assert [c.name for c in plan.candidates if c.downloads] == ["hub"]
+    assert all(np.isnan(seconds) for seconds in plan.candidate_seconds.values())
+    lines = str(plan).splitlines()
+    assert lines[0] == "candidates   7 on 60 rows"
+    assert "for 0 of them" in lines[1]
+    assert lines[1].endswith("; 1 more of unknown size")
+    assert lines[2] == "time         unknown: no candidate can be predicted"
+    assert len(lines) == 3
+    assert not loaded
+    with pytest.raises(TypeError, match=r"X\[0\] is of type int"):
+        ModelSelector(candidates(pool)).plan([1, 2])
+
+
+def test_a_plan_of_images_and_texts_in_one_list(pool, monkeypatch):
+    pytest.importorskip("timm")
+    from sklearn_ncti._selection import plan as planning
+
+    monkeypatch.setattr(planning, "measure_speed", lambda *args: planning.Speed(0.01))
+    models = ["resnet18.a1_in1k", *candidates(pool[:1])]
+    texts = ModelSelector(models).plan(TEXTS)
+    assert all(np.isnan(seconds) for seconds in texts.candidate_seconds.values())
+    images = ModelSelector(models).plan(np.zeros((2, 8, 8, 3), dtype=np.uint8))
+    assert np.isfinite(list(images.candidate_seconds.values())).tolist() == [True, False]
+    assert "1 cannot be predicted" in str(images)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from .._ranking.report.fine_tuning import Pretrained
 from .._scoring.scorers import is_pair
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
@@ -22,7 +23,7 @@ from ..backbones import (
 )
 from ..backbones._names import is_wildcard
 from ..backbones._sentence import SentenceEncoder, is_sentence_transformer
-from ..backbones._text_folder import check_text_model, is_at_hand
+from ..backbones._text_folder import check_text_model, is_at_hand, repository_of
 from ..datasets import load_catalogue
 
 
@@ -220,6 +221,16 @@ def as_transformer(model: Any, verbose: int = 0) -> Any:
     if isinstance(model, TextBackbone):
         check_text_model(model.model)
     return model
+
+
+def pretrained_of(model: Any) -> Pretrained | None:
+    """Return where the weights of a candidate come from, None if that is not known."""
+    if isinstance(model, TimmBackbone):
+        return Pretrained(model.model)
+    if not isinstance(model, TextBackbone):
+        return None
+    name = model.model.removeprefix("local-dir:")
+    return Pretrained(repository_of(name), "transformers", model.revision, model.trust_remote_code)
 
 
 def _is_torch_module(model) -> bool:

@@ -23,10 +23,9 @@ from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import is_continuous
-from ..backbones import TimmBackbone
 from ..backbones._backbone import Backbone
 from ..backbones._sources import check_sized, images_and_labels
-from .candidates import named_pairs, named_transformers
+from .candidates import named_pairs, named_transformers, pretrained_of
 from .context import FitContext, checked_rows, open_memory, with_images
 from .examples import summarize
 from .features import extract
@@ -700,9 +699,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         """Write a report as one HTML file, which loads nothing from the network.
 
-        It has what :meth:`Ranking.report` has, the classes with a few example images, and
-        code that fine-tunes the best candidate where that is a timm model. Examples are read
-        again from the paths in `X`; of images without a path, `fit` keeps small copies.
+        It has what :meth:`Ranking.report` has, the classes with a few example images or texts, and
+        code that fine-tunes the best candidate where that is a timm model or a text backbone.
+        Examples are read again from the paths in `X`; of images without a path, and of texts,
+        `fit` keeps small copies.
 
         Parameters
         ----------
@@ -739,7 +739,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             self.ranking_,
             self._data_summary.for_report(),
             settings=settings,
-            timm_model=best.model if isinstance(best, TimmBackbone) else None,
+            pretrained=pretrained_of(best),
         )
 
     @property

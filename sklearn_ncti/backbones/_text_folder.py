@@ -93,7 +93,7 @@ def folder_of(name: str, revision: str | None) -> Path:
             )
         return local_folder(name)
     try:
-        folder = _repository_folder(_repository(name), revision)
+        folder = _repository_folder(repository_of(name), revision)
     except OSError as exc:
         raise RuntimeError(
             f"could not load {name!r}: {exc}. Without a network, use a 'local-dir:' folder, or "
@@ -109,13 +109,13 @@ def is_at_hand(name: str, revision: str | None) -> bool:
     if name.startswith("local-dir:"):
         return True
     try:
-        return _in_cache(_repository(name), revision, SMALL_FILES)[0] is not None
+        return _in_cache(repository_of(name), revision, SMALL_FILES)[0] is not None
     except (ImportError, OSError, ValueError):
         # Without its package the hub has no cache, and a damaged file comes again.
         return False
 
 
-def _repository(name: str) -> str:
+def repository_of(name: str) -> str:
     """Return owner and name of the repository of a model on the hub."""
     return name.partition(":")[2] if is_of_hub(name) else name
 

@@ -101,6 +101,9 @@ def test_the_report_shows_escaped_texts_and_code_of_transformers(run, encoders, 
     assert "120 texts of 3 classes" in html
     assert "&lt;b&gt;" in html
     assert "<b>pay" not in html
+    assert "AutoModelForSequenceClassification" in html
+    assert "timm.create_model" not in html
+    assert "texts/s" in html
 
 
 def test_a_second_run_needs_no_weights(run, encoders, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """ModelSelector over text encoders: shared tokens and passes, cache, faults, other candidates."""
 
+import html
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ from sklearn_ncti import (  # noqa: E402
     TimmBackbone,
     rank_features,
 )
+from sklearn_ncti._ranking.report.fine_tuning import Pretrained  # noqa: E402
+from sklearn_ncti._selection.candidates import pretrained_of  # noqa: E402
 from sklearn_ncti.backbones import _text, _tokenize  # noqa: E402
 from sklearn_ncti.backbones._text_network import TextNetwork  # noqa: E402
 
@@ -317,6 +320,15 @@ def test_report_shows_escaped_examples(pool, tmp_path):
     assert page.count("&lt;b&gt;") == 3 * 4
     assert "<b>" + TEXTS[0] not in page
     assert "x" * 250 not in page
+    folder = dict(zip(["m0", "m1", "m2", "m3"], pool, strict=True))[selector.best_name_]
+    assert f"name = {folder.removeprefix('local-dir:')!r}" in html.unescape(page)
+
+
+def test_report_names_the_repository_of_the_hub():
+    model = TextBackbone("hf-hub:owner/name", revision="v1", trust_remote_code=True)
+    assert pretrained_of(model) == Pretrained("owner/name", "transformers", "v1", True)
+    assert pretrained_of(TextBackbone("owner/name")) == Pretrained("owner/name", "transformers")
+    assert pretrained_of(TfidfVectorizer()) is None
 
 
 def test_prior_from_the_weights(tmp_path):

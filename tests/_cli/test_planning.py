@@ -112,6 +112,8 @@ def test_dry_run_prints_and_writes_the_plan(run, folder, tmp_path, same_timm, mo
 
 
 def test_dry_run_reads_images_as_a_ranking_does(run, tmp_path, same_timm):
+    pytest.importorskip("torch")
+    pytest.importorskip("timm")
     for split, n_images in (("train", 3), ("validation", 2)):
         for label in "ab":
             (tmp_path / split / label).mkdir(parents=True)

@@ -13,9 +13,9 @@ scikit-learn: whatever turns texts into features with ``fit`` and ``transform`` 
 # ``NCTI_TEXTS`` and run the same lines.
 
 import os
+import re
 import tempfile
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
@@ -86,23 +86,21 @@ candidates = [
 # %%
 # An encoder is a folder as ``save_pretrained`` writes it, or a name on the Hugging Face hub, such
 # as ``TextBackbone("sentence-transformers/all-MiniLM-L6-v2", pooling="auto")``. This page needs no
-# network and writes an encoder here: a very small BERT with *random* weights, whose tokenizer is
-# trained on the texts. It is the control that a pre-trained encoder should be ahead of.
+# network and writes an encoder here: a very small BERT with *random* weights, whose tokens are the
+# words of the texts. It is the control that a pre-trained encoder should be ahead of.
 
 import torch
-from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 from transformers.utils import logging
 
 logging.disable_progress_bar()
 folder = tempfile.TemporaryDirectory()
-pieces = BertWordPieceTokenizer(lowercase=True)
-pieces.train_from_iterator(texts, vocab_size=500, show_progress=False)
-pieces.save_model(folder.name)
-tokenizer = BertTokenizerFast(vocab=str(Path(folder.name, "vocab.txt")), model_max_length=64)
-tokenizer.save_pretrained(folder.name)
+words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower())})
+vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+places = {word: place for place, word in enumerate(vocabulary)}
+BertTokenizerFast(vocab=places, model_max_length=64).save_pretrained(folder.name)
 config = BertConfig(
-    vocab_size=pieces.get_vocab_size(),
+    vocab_size=len(vocabulary),
     hidden_size=64,
     num_hidden_layers=2,
     num_attention_heads=4,

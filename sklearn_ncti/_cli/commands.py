@@ -28,18 +28,20 @@ from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
 from .._utils.terminal import flush_or_discard, printable, say, write_to
-from ..backbones import TimmBackbone, expand_model_names
+from ..backbones import TextBackbone, TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_zoo, load_zoo_accuracies
 from .inputs import (
     PRIORS,
     UsageError,
+    check_kind,
     check_rows,
     check_search,
     load_candidates,
     named_files,
     read_baseline,
-    read_images,
     read_prior,
+    read_rows,
+    text_model_names,
     weight_files,
 )
 from .options import (
@@ -138,6 +140,7 @@ def _perform(options: Options, outputs: Outputs) -> Result:
     """Run the function of the command."""
     if isinstance(options, RankOptions):
         check_search(options.search, options.scoring)
+        check_kind(options)
         return plan_only(options) if options.dry_run else _rank(options, outputs)
     if isinstance(options, ModelsOptions):
         return list_models(options)
@@ -147,12 +150,12 @@ def _perform(options: Options, outputs: Outputs) -> Result:
 
 
 def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
-    """Rank timm models on a folder of images."""
+    """Rank timm models on images, or text encoders on texts."""
     scoring = options.scoring
-    paths, labels, names, baseline = _rank_inputs(options, outputs)
+    rows, labels, names, baseline = _rank_inputs(options, outputs)
     normalization = scoring.normalization or "minmax"
     prior = read_prior(scoring.prior, names, normalization)
-    ask_before_download(options, names, paths)
+    ask_before_download(options, names, rows)
     kind = HalvingModelSelector if options.search.halving else ModelSelector
     selector = kind(
         [_backbone(name, options) for name in names],
@@ -169,21 +172,21 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         verbose=1,
         **options.search.given(),
     )
-    say(f"{len(names)} models on {len(paths)} images of {len(set(labels))} classes")
+    say(f"{len(names)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
     try:
-        ranking = selector.fit(paths, labels).ranking_
+        ranking = selector.fit(rows, labels).ranking_
     except BudgetError as exc:
         raise UsageError(f"--{exc.parameter.replace('_', '-')} {exc.reason}") from exc
-    facts = _facts(selector, len(paths))
+    facts = _facts(selector, len(rows))
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
 
-def _facts(selector: ModelSelector, n_images: int) -> dict[str, Any]:
-    """Return what a ranking of images was computed from."""
+def _facts(selector: ModelSelector, n_rows: int) -> dict[str, Any]:
+    """Return what a ranking of images or texts was computed from."""
     n_skipped = selector.n_skipped_images_
     facts = {
-        "n_rows": n_images - n_skipped,
+        "n_rows": n_rows - n_skipped,
         "n_skipped_images": n_skipped,
         "n_classes": len(selector.classes_),
     }
@@ -200,34 +203,41 @@ def _facts(selector: ModelSelector, n_images: int) -> dict[str, Any]:
 def _rank_inputs(
     options: RankOptions, outputs: Outputs
 ) -> tuple[list[str], np.ndarray, list[str], dict[str, float] | None]:
-    """Return images, labels, model names and baseline, after checks of all that they need."""
+    """Return rows, labels, model names and baseline, after checks of all that they need."""
     try:
-        paths, labels = read_images(options)
-        names = filtered_names(
-            expand_model_names(without_dropped(options.models)), options.filters
-        )
+        rows, labels = read_rows(options)
+        names = _model_names(options)
         check_rows(options.scoring, labels, halving=options.search.halving)
         baseline = read_baseline(options.scoring.baseline, names)
-        check_not_inputs(outputs, [*paths, *weight_files(names)])
+        images = rows if options.text is None else []
+        check_not_inputs(outputs, [*images, *weight_files(names)])
         check_no_new_images(outputs, options.folder)
         if options.cache is not None:
             check_folder(options.cache)
     except (ValueError, TypeError, OSError) as exc:
         raise UsageError(exc) from exc
-    return paths, labels, names, baseline
+    return rows, labels, names, baseline
 
 
-def _backbone(name: str, options: RankOptions) -> TimmBackbone:
+def _model_names(options: RankOptions) -> list[str]:
+    """Return the names of the candidates."""
+    if options.text is not None:
+        return text_model_names(options.models)
+    return filtered_names(expand_model_names(without_dropped(options.models)), options.filters)
+
+
+def _backbone(name: str, options: RankOptions) -> TimmBackbone | TextBackbone:
     """Return one candidate."""
-    return TimmBackbone(
-        name,
-        device=options.device,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        num_workers=options.workers,
+    shared: dict[str, Any] = {
+        "device": options.device,
+        "batch_size": options.batch_size,
+        "precision": options.precision,
         # Progress bars of several models at once would overwrite each other.
-        verbose=int(options.jobs == 1),
-    )
+        "verbose": int(options.jobs == 1),
+    }
+    if options.text is not None:
+        return TextBackbone(name, pooling=options.pooling or "mean", **shared)
+    return TimmBackbone(name, num_workers=options.workers, **shared)
 
 
 def _scorer(scoring: ScoringOptions) -> Any:

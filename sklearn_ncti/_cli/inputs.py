@@ -1,8 +1,9 @@
-"""What the command line reads: files of features, baselines and weights, and the labels."""
+"""What the command line reads: images, texts, features, labels, baselines and weights."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 
 from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline
-from ..datasets import load_image_folder, load_image_table
+from ..backbones._text_folder import SMALL_FILES, check_text_model
+from ..backbones._texts import check_texts
+from ..datasets import load_image_folder, load_image_table, load_text_table
 from ..datasets._folder import SplitError
-from ..datasets._table import TABLES
+from ..datasets._table import TABLES, unique_names
 from .feature_files import UsageError, is_file, read_features, read_labels
 from .options import Options, RankOptions, ScoreOptions, ScoringOptions, SearchOptions
 
@@ -26,8 +29,8 @@ _LEAST_RESAMPLES = 40
 PRIORS = {"imagenet": "the names of timm models", "weights": "networks"}
 
 
-def read_images(options: RankOptions) -> tuple[list[str], np.ndarray]:
-    """Return the paths and labels of the images to rank on.
+def read_rows(options: RankOptions) -> tuple[list[str], np.ndarray]:
+    """Return the images, as paths, or the texts to rank on, and their labels.
 
     Raises
     ------
@@ -35,23 +38,77 @@ def read_images(options: RankOptions) -> tuple[list[str], np.ndarray]:
         If the subfolders do not look like classes, or the rows of a table are of several
         splits.
 
-    ValueError
+    ValueError or TypeError
         If the folder or table is refused for another reason.
     """
-    table = Path(options.folder).suffix.lower() in TABLES and Path(options.folder).is_file()
-    limit = options.limit_per_class
+    file = options.folder
+    chosen: dict[str, Any] = {"split": options.split, "limit_per_class": options.limit_per_class}
     try:
-        if not table:
-            return load_image_folder(options.folder, split=options.split, limit_per_class=limit)
-        return load_image_table(
-            options.folder,
-            images=options.images,
-            labels=options.labels,
-            split=options.split,
-            limit_per_class=limit,
-        )
+        if options.text is not None:
+            texts, labels = load_text_table(
+                file, text=options.text, label=options.labels, **chosen
+            )
+            return check_texts(texts), labels
+        if Path(file).suffix.lower() in TABLES and Path(file).is_file():
+            return load_image_table(file, images=options.images, labels=options.labels, **chosen)
+        return load_image_folder(file, **chosen)
     except SplitError as exc:
         raise UsageError(exc.advice("--split {!r}")) from exc
+
+
+def check_kind(options: RankOptions) -> None:
+    """Raise a UsageError if an option is for images and texts are ranked on, or vice versa."""
+    if options.text is None:
+        if options.pooling is not None:
+            raise UsageError(
+                f"--pooling {options.pooling} needs --text COLUMN; add that, or leave it out"
+            )
+        return
+    if Path(options.folder).is_dir():
+        raise UsageError(
+            f"--text {options.text} needs a file with a text and a label in each row, and "
+            f"{options.folder} is a folder; name a {', '.join(TABLES)} file"
+        )
+    if Path(options.folder).suffix.lower() not in TABLES:
+        raise UsageError(
+            f"--text {options.text} needs a {', '.join(TABLES)} file, got {options.folder}"
+        )
+    for option, value in _of_images(options).items():
+        if value is not None and value is not False:
+            raise UsageError(
+                f"--{option.replace('_', '-')} is for images and models of timm, and --text for "
+                "texts; leave one of the options out"
+            )
+
+
+def _of_images(options: RankOptions) -> dict[str, Any]:
+    """Return the options that texts do not have, by name; those not given are None or False."""
+    filters = asdict(options.filters)
+    return {
+        "images": options.images,
+        "workers": options.workers,
+        "skip_bad_images": options.skip_bad_images,
+        "max_download": options.search.max_download,
+        "prior imagenet": options.scoring.prior == "imagenet",
+        # To ask for models that were not trained on labels is to filter as well.
+        **{name: None if value is None else str(value) for name, value in filters.items()},
+    }
+
+
+def text_model_names(names: Sequence[str]) -> list[str]:
+    """Return the names of text encoders, after a check of each.
+
+    Raises
+    ------
+    ValueError
+        If one is no name of an encoder, is given twice, or its folder lacks a file.
+    """
+    for name in names:
+        check_text_model(name)
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"the model {repeated[0]!r} is given twice: leave one out.")
+    return list(names)
 
 
 def named_files(options: Options) -> list[Path]:
@@ -260,7 +317,7 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     option = f"--prior {value}"
     try:
         text = Path(value).read_text(encoding="utf-8")
-        prior = json.loads(text, object_pairs_hook=_unique_names)
+        prior = json.loads(text, object_pairs_hook=unique_names)
     except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"{option} is not a readable JSON file: {exc}") from exc
     if not isinstance(prior, dict | list):
@@ -272,14 +329,6 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     except (TypeError, ValueError) as exc:
         raise UsageError(f"{option}: {exc}") from exc
     return prior
-
-
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict, or raise a ValueError if it has a name twice."""
-    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if repeated:
-        raise ValueError(f"it has {repeated} more than once")
-    return dict(pairs)
 
 
 def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:
@@ -299,5 +348,6 @@ def weight_files(names: Iterable[str]) -> Iterator[Path]:
     """Yield the files that ``local-dir:`` models are read from."""
     for name in names:
         if name.startswith("local-dir:"):
-            files = Path(name.removeprefix("local-dir:")).glob("*")
-            yield from (f for f in files if f.name == "config.json" or f.suffix in _WEIGHTS)
+            folder = Path(name.removeprefix("local-dir:"))
+            yield from (folder / file for file in SMALL_FILES)
+            yield from (file for file in folder.glob("*") if file.suffix in _WEIGHTS)

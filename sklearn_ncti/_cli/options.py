@@ -69,9 +69,11 @@ class RankOptions:
     folder: str
     split: str | None
     images: str | None
+    text: str | None
     labels: str | None
     models: list[str]
     limit_per_class: int | None
+    pooling: str | None
     device: str
     batch_size: int
     precision: str
@@ -86,6 +88,11 @@ class RankOptions:
     search: SearchOptions
     scoring: ScoringOptions
     outputs: Outputs
+
+    @property
+    def rows(self) -> str:
+        """What the models are ranked on: "images" or "texts"."""
+        return "images" if self.text is None else "texts"
 
     def settings(self) -> dict[str, Any]:
         """Return all options but the output files, sorted by name."""

@@ -11,6 +11,7 @@ from .._scoring.bootstrap import MAX_RESAMPLES
 from .._scoring.normalization import NORMALIZATIONS
 from .._utils.terminal import printable, say
 from .._version import __version__
+from ..backbones._pooling import POOLINGS
 from ..datasets import load_catalogue
 from .options import Options
 from .values import (
@@ -62,17 +63,18 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = _Parser(
         prog="sklearn-ncti",
-        description="Rank pre-trained backbones on labelled images before fine-tuning any of "
-        "them.",
+        description="Rank pre-trained backbones on labelled images or texts before fine-tuning "
+        "any of them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _fill_rank(
         commands.add_parser(
             "rank",
-            help="rank timm models on a folder of images",
+            help="rank timm models on a folder of images, or text encoders on a table of texts",
             description="Rank timm models on the images in FOLDER/CLASS/*.jpg (or another image "
-            "format). The ranking is printed, best model first.",
+            "format), or with --text, text encoders on the texts of a table. The ranking is "
+            "printed, best model first.",
         )
     )
     _fill_score(
@@ -108,8 +110,8 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder",
         metavar="FOLDER",
-        help="folder with one subfolder per class, or a CSV or Parquet file with a path and a "
-        "label in each row",
+        help="folder with one subfolder per class, or a file (.csv, .tsv, .parquet, .jsonl) with "
+        "a path, or with --text a text, and a label in each row",
     )
     _add_source(parser)
     parser.add_argument(
@@ -118,7 +120,8 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="NAME",
         help="models to rank: names of timm models, wildcards in quotes ('convnext_t*'), "
-        "local-dir:FOLDER or hf-hub:OWNER/NAME",
+        "local-dir:FOLDER or hf-hub:OWNER/NAME; with --text, encoders of transformers: "
+        "local-dir:FOLDER or OWNER/NAME",
     )
     _add_plan(parser)
     _add_filters(parser)
@@ -143,7 +146,7 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="features and labels of one candidate: .npz, as saved by numpy.savez(file, "
-        "features=X, labels=y), .npy, .safetensors, .csv, .tsv or .parquet",
+        "features=X, labels=y), .npy, .safetensors, .csv, .tsv, .parquet or .jsonl",
     )
     parser.add_argument(
         "--features",
@@ -304,7 +307,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the options of which images are taken, and where their labels are."""
+    """Add the options of which images or texts are taken, and where their labels are."""
     parser.add_argument(
         "--split",
         metavar="NAME",
@@ -314,25 +317,35 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         metavar="COLUMN",
-        help="column of the paths in a CSV or Parquet file (default: one named path, file or "
-        "similar)",
+        help="column of the paths in a file (default: one named path, file or similar)",
+    )
+    parser.add_argument(
+        "--text",
+        metavar="COLUMN",
+        help="rank text encoders on the texts in this column of a file",
     )
     parser.add_argument(
         "--labels",
+        "--label",
         metavar="COLUMN",
-        help="column of the labels in a CSV or Parquet file (default: one named label, class or "
-        "similar)",
+        help="column of the labels in a file (default: one named label, class or similar)",
     )
 
 
 def _add_extraction(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how images become features."""
+    """Add the options of how images or texts become features."""
     group = parser.add_argument_group("feature extraction")
     group.add_argument(
         "--limit-per-class",
         type=at_least(1),
         metavar="N",
-        help="maximum number of images per class (default: all images)",
+        help="maximum number of images or texts per class (default: all of them)",
+    )
+    group.add_argument(
+        "--pooling",
+        choices=POOLINGS,
+        help="with --text: how the vectors of tokens become one of a text; auto is what the "
+        "modules of a sentence-transformers folder say (default: mean)",
     )
     group.add_argument(
         "--device",
@@ -344,7 +357,7 @@ def _add_extraction(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=64,
         metavar="N",
-        help="maximum number of images in one forward pass (default: %(default)s)",
+        help="maximum number of images or texts in one forward pass (default: %(default)s)",
     )
     group.add_argument(
         "--precision",

@@ -18,9 +18,9 @@ from .._selection.plan import (
     names_without_timm,
 )
 from .._utils.terminal import is_terminal, printable, say
-from ..backbones import expand_model_names
+from ..backbones import TextBackbone, expand_model_names
 from ..datasets import Catalogue, load_catalogue
-from .inputs import UsageError, read_images
+from .inputs import UsageError, read_rows, text_model_names
 from .options import ModelsOptions, RankOptions
 from .outputs import Listing, plain
 
@@ -68,24 +68,38 @@ def plan_only(options: RankOptions) -> Listing:
     if options.outputs.plot is not None or options.outputs.html is not None:
         raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
     try:
-        paths, _ = read_images(options)
-        # Without timm, whose import takes longer than the plan.
-        names = names_without_timm(options.models)
-        without_timm = names is not None
-        names = filtered_names(names or expand_model_names(options.models), options.filters)
+        rows, _ = read_rows(options)
+        facts = _facts_of_texts(options) if options.text is not None else _facts_of_images(options)
     except (ValueError, TypeError, OSError) as exc:
         raise UsageError(exc) from exc
-    facts = facts_of_names(names) if without_timm else _facts(names)
-    plan = _plan(facts, paths, options)
+    plan = _plan(facts, rows, options)
     document = plan.to_dict()
     text = str(plan)
     if options.search.halving:
-        text += "\n\nThis is for all candidates on all images, the most that --halving can take."
+        text += (
+            f"\n\nThis is for all candidates on all {options.rows}, the most that --halving can "
+            "take."
+        )
     return Listing(options.command, text, {"plan": document}, document["candidates"])
 
 
-def ask_before_download(options: RankOptions, names: Sequence[str], paths: Sequence[str]) -> None:
+def _facts_of_images(options: RankOptions) -> list[CandidateFacts]:
+    # Without timm, whose import takes longer than the plan.
+    names = names_without_timm(options.models)
+    without_timm = names is not None
+    names = filtered_names(names or expand_model_names(options.models), options.filters)
+    return facts_of_names(names) if without_timm else _facts(names)
+
+
+def _facts_of_texts(options: RankOptions) -> list[CandidateFacts]:
+    names = text_model_names(options.models)
+    return facts_of_candidates([(name, TextBackbone(name)) for name in names])
+
+
+def ask_before_download(options: RankOptions, names: Sequence[str], rows: Sequence[str]) -> None:
     """Ask before a large download, with the plan.
+
+    What has no published size, as text encoders, does not count.
 
     Raises
     ------
@@ -100,7 +114,7 @@ def ask_before_download(options: RankOptions, names: Sequence[str], paths: Seque
         size = min(size, options.search.max_download)
     if size <= options.ask_above:
         return
-    say(str(_plan(_facts(names), paths, options)))
+    say(str(_plan(_facts(names), rows, options)))
     why = (
         f"about {size:.1f} GB would be downloaded, more than --ask-above {options.ask_above:g} GB"
     )
@@ -115,8 +129,8 @@ def _facts(names) -> list[CandidateFacts]:
     return facts_of_candidates([(name, as_transformer(name)) for name in names])
 
 
-def _plan(facts, paths, options) -> Plan:
-    return make_plan(facts, paths, device=options.device, precision=options.precision)
+def _plan(facts, rows, options) -> Plan:
+    return make_plan(facts, rows, device=options.device, precision=options.precision)
 
 
 def _table(catalogue: Catalogue) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from .._ranking.report.fine_tuning import Pretrained
 from .._scoring.scorers import is_pair
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
@@ -22,7 +23,7 @@ from ..backbones import (
 )
 from ..backbones._names import is_wildcard
 from ..backbones._sentence import SentenceEncoder, is_sentence_transformer
-from ..backbones._text_folder import check_text_model
+from ..backbones._text_folder import check_text_model, is_at_hand, repository_of
 from ..datasets import load_catalogue
 
 
@@ -34,7 +35,11 @@ def named_pairs(models: Any) -> dict[str, Any]:
 
 
 def named_transformers(
-    models: Sequence[Any], *, verbose: int = 0, reserved: Collection[str] = ()
+    models: Sequence[Any],
+    *,
+    verbose: int = 0,
+    reserved: Collection[str] = (),
+    may_download: bool = True,
 ) -> list[tuple[str, Any]]:
     """Return (name, transformer) of every candidate; all names are checked, none is fitted.
 
@@ -49,6 +54,10 @@ def named_transformers(
 
     reserved : collection of str, default=()
         Names that no pair may have.
+
+    may_download : bool, default=True
+        Whether the configuration of a text backbone may be downloaded that names several layers.
+        It stays one candidate otherwise.
 
     Returns
     -------
@@ -70,7 +79,7 @@ def named_transformers(
     """
     if not models:
         raise ValueError("models is empty: at least 1 candidate is needed.")
-    candidates = _numbered(_found(without_dropped(models), verbose))
+    candidates = _numbered(_found(without_dropped(models), verbose, may_download))
     repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
     if repeated:
         raise ValueError(
@@ -142,7 +151,7 @@ def _is_dropped(name) -> bool:
     return False
 
 
-def _found(models, verbose) -> list[tuple[str, Any, bool]]:
+def _found(models, verbose, may_download) -> list[tuple[str, Any, bool]]:
     """Return the name and transformer of every item, and whether the user chose the name."""
     found: list[tuple[str, Any, bool]] = []
     from_wildcards: set[str] = set()
@@ -155,17 +164,21 @@ def _found(models, verbose) -> list[tuple[str, Any, bool]]:
         elif isinstance(item, str) and item in from_wildcards:
             continue
         elif is_pair(item):
-            found += _of_each_layer(item[0], as_transformer(item[1], verbose), True)
+            transformer = as_transformer(item[1], verbose)
+            found += _of_each_layer(item[0], transformer, True, may_download)
         else:
             transformer = as_transformer(item, verbose)
             chosen = isinstance(transformer, TimmBackbone)
-            found += _of_each_layer(_default_name(transformer), transformer, chosen)
+            name = _default_name(transformer)
+            found += _of_each_layer(name, transformer, chosen, may_download)
     return found
 
 
-def _of_each_layer(name, transformer, chosen) -> list[tuple[str, Any, bool]]:
+def _of_each_layer(name, transformer, chosen, may_download) -> list[tuple[str, Any, bool]]:
     """Return a candidate, or one for each layer of a text backbone of several."""
     if not isinstance(transformer, TextBackbone) or isinstance(transformer.layer, Integral):
+        return [(name, transformer, chosen)]
+    if not may_download and not is_at_hand(transformer.model, transformer.revision):
         return [(name, transformer, chosen)]
     try:
         layers = transformer.layers()
@@ -208,6 +221,16 @@ def as_transformer(model: Any, verbose: int = 0) -> Any:
     if isinstance(model, TextBackbone):
         check_text_model(model.model)
     return model
+
+
+def pretrained_of(model: Any) -> Pretrained | None:
+    """Return where the weights of a candidate come from, None if that is not known."""
+    if isinstance(model, TimmBackbone):
+        return Pretrained(model.model)
+    if not isinstance(model, TextBackbone):
+        return None
+    name = model.model.removeprefix("local-dir:")
+    return Pretrained(repository_of(name), "transformers", model.revision, model.trust_remote_code)
 
 
 def _is_torch_module(model) -> bool:

@@ -174,17 +174,9 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
     TypeError or ValueError
         If all models are backbones and the rows are no images, or the memory has no folder.
     """
-    backbones = {model.takes: model for model in models if isinstance(model, Backbone)}
-    if not backbones:
+    if not any(isinstance(model, Backbone) for model in models):
         return replace(context, stamps=stamp_files(context.X))
-    checked: dict[str, Any] = {}
-    for kind, backbone in backbones.items():
-        try:
-            checked[kind] = backbone.check_rows(context.X)
-        except (TypeError, ValueError):
-            # Candidates of other kinds may know what to do with it.
-            if len(backbones) == 1 and all(isinstance(model, Backbone) for model in models):
-                raise
+    checked = checked_rows(context.X, models)
     images, texts = checked.get("images"), checked.get("texts")
     if isinstance(images, ImageSource) or (images is not None and is_torch_dataset(context.X)):
         # Other candidates get the images as well, without the labels.
@@ -202,6 +194,26 @@ def with_images(context: FitContext, models: list[Any]) -> FitContext:
         images_identity=None if images is None else identify_images(images, stamps),
         texts_identity=None if texts is None else identify_texts(texts),
     )
+
+
+def checked_rows(X: Any, models: list[Any]) -> dict[str, Any]:
+    """Return rows as each kind of backbone among the models takes them, by kind.
+
+    Raises
+    ------
+    TypeError or ValueError
+        If all models are backbones of one kind, and the rows are of another.
+    """
+    backbones = {model.takes: model for model in models if isinstance(model, Backbone)}
+    checked: dict[str, Any] = {}
+    for kind, backbone in backbones.items():
+        try:
+            checked[kind] = backbone.check_rows(X)
+        except (TypeError, ValueError):
+            # Candidates of other kinds may know what to do with it.
+            if len(backbones) == 1 and all(isinstance(model, Backbone) for model in models):
+                raise
+    return checked
 
 
 def rows_of(X: Any, rows: np.ndarray) -> Any:

@@ -17,12 +17,13 @@ from sklearn.utils.validation import _num_samples
 
 from .._utils.optional import import_optional
 from .._utils.terminal import printable
-from ..backbones import TimmBackbone
+from ..backbones import TextBackbone, TimmBackbone
 from ..backbones._base import BaseBackbone
 from ..backbones._hub import cached_models, hub_folder
 from ..backbones._images import BadImageError, check_images, read_image
 from ..backbones._names import is_wildcard
 from ..backbones._prepared import default_workers
+from ..backbones._text_folder import is_at_hand
 from ..backbones._work import work_of
 from ..datasets import load_catalogue
 from ..datasets._filters import Filters, license_kind, match_names
@@ -119,7 +120,7 @@ class Plan:
         What is known of each candidate.
 
     n_images : int
-        Number of images.
+        Number of images, or of other rows.
 
     speed : Speed
         How fast this machine was in the calibration.
@@ -248,22 +249,29 @@ class Plan:
         return str(self)
 
     def _lines(self) -> list[str]:
-        n_downloads = sum(c.downloads for c in self.candidates)
         unsized = sum(np.isnan(c.download_bytes) for c in self.candidates)
+        n_downloads = sum(c.downloads for c in self.candidates) - unsized
         free = "" if np.isnan(self.free_bytes) else f"; {_size(self.free_bytes)} free on that disk"
         licenses = ", ".join(f"{count} {kind}" for kind, count in self.licenses.items() if count)
         without = self._n_without_estimate
+        time = f"about {_duration(self.seconds)} on this machine, one model at a time, without "
+        time += "the download" + (f"; {without} cannot be predicted" if without else "")
+        if without == len(self.candidates):
+            time = "unknown: no candidate can be predicted"
+        with_images = any(c.takes_images for c in self.candidates)
+        rows = f"images, {self.n_groups} input size(s)" if with_images else "rows"
         lines = [
-            f"candidates   {len(self.candidates)} on {self.n_images} images, "
-            f"{self.n_groups} input size(s)",
+            f"candidates   {len(self.candidates)} on {self.n_images} {rows}",
             f"download     about {_size(self.download_bytes)} for {n_downloads} of them "
             f"(estimate: parameters x 4 bytes){free}"
             + (f"; {unsized} more of unknown size" if unsized else ""),
-            f"time         about {_duration(self.seconds)} on this machine, one model at a time, "
-            "without the download" + (f"; {without} cannot be predicted" if without else ""),
-            f"memory       {_size(self.memory_bytes)} for the weights of the largest network",
-            f"licenses     {licenses or 'none'}",
+            f"time         {time}",
         ]
+        if with_images:
+            lines += [
+                f"memory       {_size(self.memory_bytes)} for the weights of the largest network",
+                f"licenses     {licenses or 'none'}",
+            ]
         if self.download_bytes > self.free_bytes:
             lines.append("warning      the download is larger than the free space")
         return lines
@@ -293,9 +301,16 @@ def download_bytes(facts: Sequence[CandidateFacts]) -> float:
 
 
 def make_plan(
-    facts: Sequence[CandidateFacts], X: Any, *, device: Any = "auto", precision: str = "auto"
+    facts: Sequence[CandidateFacts],
+    X: Any,
+    *,
+    device: Any = "auto",
+    precision: str = "auto",
+    are_images: bool = True,
 ) -> Plan:
-    """Return the plan of candidates on images; a small network is run to calibrate it.
+    """Return the plan of candidates on some rows.
+
+    Where there are networks of images, a small one is run to calibrate it.
 
     Parameters
     ----------
@@ -303,17 +318,21 @@ def make_plan(
         The candidates.
 
     X : array-like or sequence of length n_samples
-        The images.
+        The rows.
 
     device, precision : str
         Where the networks run, and in which precision.
+
+    are_images : bool, default=True
+        Whether the rows are images, where there are networks of images. Nothing is predicted
+        for these otherwise: they fail when they run.
 
     Returns
     -------
     plan : Plan
         The plan.
     """
-    with_images = any(c.takes_images for c in facts)
+    with_images = are_images and any(c.takes_images for c in facts)
     return Plan(
         candidates=tuple(facts),
         n_images=_num_samples(X),
@@ -413,6 +432,9 @@ def filtered_names(names: Sequence[str], filters: Filters) -> list[str]:
 
 
 def _facts_of(name, model, cached) -> CandidateFacts:
+    if isinstance(model, TextBackbone):
+        downloads = not is_at_hand(model.model, model.revision)
+        return CandidateFacts(name, takes_images=False, downloads=downloads)
     if not isinstance(model, BaseBackbone):
         return CandidateFacts(name, takes_images=False)
     if isinstance(model, TimmBackbone):

@@ -23,11 +23,10 @@ from .._scoring.normalization import NORMALIZATIONS, check_weights
 from .._scoring.scorers import check_scorers, holds_rows_out, is_pair
 from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import is_continuous
-from ..backbones import TimmBackbone
 from ..backbones._backbone import Backbone
 from ..backbones._sources import check_sized, images_and_labels
-from .candidates import named_pairs, named_transformers
-from .context import FitContext, open_memory, with_images
+from .candidates import named_pairs, named_transformers, pretrained_of
+from .context import FitContext, checked_rows, open_memory, with_images
 from .examples import summarize
 from .features import extract
 from .jobs import FitTask, run_candidates
@@ -418,8 +417,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def plan(self, X: Any) -> Plan:
         """Return what a fit would download and cost, without downloading anything.
 
-        Sizes and times are estimates from the published facts of the models. A small network is
-        run to calibrate them, which takes some tenths of a second.
+        Sizes and times are estimates from the published facts of models of images. A small
+        network is run to calibrate them, which takes some tenths of a second. The time of a text
+        encoder, and the size of one that must be downloaded, are unknown.
 
         Parameters
         ----------
@@ -435,7 +435,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError or TypeError
             If `fit` would not start: there are no candidates, a name is unknown, or `X` holds
-            no images.
+            nothing that the candidates take, such as no images.
 
         Examples
         --------
@@ -449,13 +449,19 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         {'permissive': 2, 'conditions': 0, 'unknown': 0}
         """
         reserved = self.get_params(deep=False)
-        candidates = named_transformers(self.models, reserved=reserved)
+        candidates = named_transformers(self.models, reserved=reserved, may_download=False)
         backbones = [model for _, model in candidates if isinstance(model, Backbone)]
         facts = facts_of_candidates(candidates)
         # Candidates of one ranking share their device in nearly all cases.
         if not backbones:
             return make_plan(facts, X)
-        return make_plan(facts, X, device=backbones[0].device, precision=backbones[0].precision)
+        return make_plan(
+            facts,
+            X,
+            device=backbones[0].device,
+            precision=backbones[0].precision,
+            are_images="images" in checked_rows(X, [model for _, model in candidates]),
+        )
 
     def _rank(self, candidates, context, callbacks, baseline, prior):
         """Score and rank the candidates.
@@ -693,9 +699,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         """Write a report as one HTML file, which loads nothing from the network.
 
-        It has what :meth:`Ranking.report` has, the classes with a few example images, and
-        code that fine-tunes the best candidate where that is a timm model. Examples are read
-        again from the paths in `X`; of images without a path, `fit` keeps small copies.
+        It has what :meth:`Ranking.report` has, the classes with a few example images or texts, and
+        code that fine-tunes the best candidate where that is a timm model or a text backbone.
+        Examples are read again from the paths in `X`; of images without a path, and of texts,
+        `fit` keeps small copies.
 
         Parameters
         ----------
@@ -732,7 +739,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             self.ranking_,
             self._data_summary.for_report(),
             settings=settings,
-            timm_model=best.model if isinstance(best, TimmBackbone) else None,
+            pretrained=pretrained_of(best),
         )
 
     @property

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# What `pooling_of` takes.
+POOLINGS = ("mean", "cls", "max", "last", "auto")
+
 # What each word of sentence-transformers stands for here. Its configurations of before and
 # after release 5.5 spell them in two ways.
 _MODES = {

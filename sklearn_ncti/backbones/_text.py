@@ -18,7 +18,7 @@ from .._linalg.spectrum import weighted_alpha
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
 from ._backbone import Backbone, Extraction, network_module
-from ._pooling import Pooling, pooling_of
+from ._pooling import POOLINGS, Pooling, pooling_of
 from ._progress import Progress
 from ._text_folder import (
     folder_of,
@@ -133,7 +133,7 @@ class TextBackbone(Backbone):
 
     _parameter_constraints: ClassVar[dict] = {
         "model": [str],
-        "pooling": [StrOptions({"mean", "cls", "max", "last", "auto"})],
+        "pooling": [StrOptions(set(POOLINGS))],
         "layer": [Integral, list, tuple, StrOptions({"all"})],
         "max_length": [Interval(Integral, 1, None, closed="left"), None],
         **Backbone._parameter_constraints,

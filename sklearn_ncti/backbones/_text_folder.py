@@ -37,6 +37,9 @@ _OF_SENTENCE_TRANSFORMERS = (
     *("modules.json", "sentence_bert_config.json", "1_Pooling/config.json"),
 )
 
+# All files that are read from a folder but for the weights and code.
+SMALL_FILES = ("config.json", *_VOCABULARIES, *_OTHER_FILES, *_OF_SENTENCE_TRANSFORMERS)
+
 # What a tokenizer states beyond it is no limit.
 _NO_LIMIT = 10**9
 
@@ -89,9 +92,8 @@ def folder_of(name: str, revision: str | None) -> Path:
                 "local folder: use revision=None."
             )
         return local_folder(name)
-    repository = name.partition(":")[2] if is_of_hub(name) else name
     try:
-        folder = _repository_folder(repository, revision)
+        folder = _repository_folder(repository_of(name), revision)
     except OSError as exc:
         raise RuntimeError(
             f"could not load {name!r}: {exc}. Without a network, use a 'local-dir:' folder, or "
@@ -102,10 +104,25 @@ def folder_of(name: str, revision: str | None) -> Path:
     return folder
 
 
+def is_at_hand(name: str, revision: str | None) -> bool:
+    """Whether all files of a model are on this machine; nothing is asked of the hub."""
+    if name.startswith("local-dir:"):
+        return True
+    try:
+        return _in_cache(repository_of(name), revision, SMALL_FILES)[0] is not None
+    except (ImportError, OSError, ValueError):
+        # Without its package the hub has no cache, and a damaged file comes again.
+        return False
+
+
+def repository_of(name: str) -> str:
+    """Return owner and name of the repository of a model on the hub."""
+    return name.partition(":")[2] if is_of_hub(name) else name
+
+
 def _repository_folder(repository: str, revision: str | None) -> Path:
     """Return the folder of a repository in the hub's cache, after what is missing came."""
-    more = ("config.json", *_VOCABULARIES, *_OTHER_FILES, *_OF_SENTENCE_TRANSFORMERS)
-    folder, unknown = _in_cache(repository, revision, more)
+    folder, unknown = _in_cache(repository, revision, SMALL_FILES)
     constants = import_optional("huggingface_hub.constants", extra="text")
     request = (constants.ENDPOINT, str(constants.HF_HUB_CACHE), repository, revision)
     if folder is None or (unknown and request not in _asked):
@@ -113,7 +130,7 @@ def _repository_folder(repository: str, revision: str | None) -> Path:
             download_from_hub(
                 f"{repository}@{revision}" if revision else repository,
                 _WEIGHTS,
-                more=more,
+                more=SMALL_FILES,
                 library="transformers",
             )
         except OSError:
@@ -121,7 +138,7 @@ def _repository_folder(repository: str, revision: str | None) -> Path:
             if folder is None:
                 raise
         _asked.add(request)
-        folder, _ = _in_cache(repository, revision, more)
+        folder, _ = _in_cache(repository, revision, SMALL_FILES)
     if folder is None:
         raise FileNotFoundError(f"the cache of the hub holds no whole model {repository!r}")
     return folder

@@ -1,6 +1,7 @@
 """Files of features in all the forms that the command `score` reads."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -106,6 +107,23 @@ def test_tables(run, arrays, expected, tmp_path, files):
     # Next to a file of another kind.
     status, out, _ = run("score", str(tmp_path / "a.csv"), files[1])
     assert status == 0
+
+
+def test_lines_of_json(run, arrays, expected, tmp_path):
+    rows = [
+        {"features": x, "label": str(y)}
+        for x, y in zip(arrays[0].tolist(), arrays[1], strict=True)
+    ]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    status, out, _ = run("score", str(file))
+    assert status == 0
+    assert scores_of(out) == expected
+    # A row without features.
+    file.write_text("\n".join(map(json.dumps, [*rows, {"label": "ant"}])))
+    status, _, err = run("score", str(file))
+    assert status == 2
+    assert "no list of numbers of one length in each row of the column 'features'" in err
 
 
 def test_parquet(run, arrays, expected, tmp_path):

@@ -1,5 +1,6 @@
 """HTML for a browser: the report of a ranking, and the selector in a notebook."""
 
+import csv
 import io
 import json
 import re
@@ -18,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_ncti import ModelSelector, Ranking, __version__
 from sklearn_ncti._cli import main
-from sklearn_ncti._ranking.report.page import RankedData, fine_tuning_code, ranking_report
+from sklearn_ncti._ranking.report.fine_tuning import Pretrained, fine_tuning_code
+from sklearn_ncti._ranking.report.page import RankedData, ranking_report
 from sklearn_ncti._ranking.report.verdict import verdict
 from sklearn_ncti._utils.terminal import printable
 from sklearn_ncti.datasets import load_digit_images, load_zoo
@@ -109,7 +111,7 @@ def data(images):
 @pytest.fixture
 def report(ranking, data):
     settings = {"folder": HOSTILE, "jobs": 1}
-    return ranking_report(ranking, data, settings=settings, timm_model="vit.b")
+    return ranking_report(ranking, data, settings=settings, pretrained=Pretrained("vit.b"))
 
 
 def test_what_the_report_tells(report):
@@ -275,14 +277,14 @@ def test_a_report_of_any_name(name):
     }
     ranking = Ranking(results, normalization="minmax", weights={}, scorers=[name])
     settings = {"folder": name, name: [name]}
-    report = ranking_report(ranking, data, settings=settings, timm_model=name)
+    report = ranking_report(ranking, data, settings=settings, pretrained=Pretrained(name))
     document, shown = Document(report), printable(name)
     assert f"Fine-tune first: {shown}" in document.text
     assert f"{shown} 6" in document.text
     # A message keeps its lines.
     message = printable(f"ValueError: {name}\nsecond line", keep="\n")
     assert " ".join(message.split()) in document.text
-    code = fine_tuning_code(name, 2)
+    code = fine_tuning_code(Pretrained(name), 2)
     assert literal_eval(re.search(r"create_model\((.+), pretrained", code).group(1)) == name
     assert printable(report, keep="\n") == report
 
@@ -311,7 +313,7 @@ def test_the_lines_of_timm_fine_tune_a_model(images, tmp_path, monkeypatch):
     pytest.importorskip("torchvision")
     (tmp_path / "images").rename(tmp_path / "train")
     monkeypatch.chdir(tmp_path)
-    code = fine_tuning_code(load_zoo()[0][1].model, 3)
+    code = fine_tuning_code(Pretrained(load_zoo()[0][1].model), 3)
     names = {}
     exec(code.replace("range(10)", "range(2)"), names)
     assert names["logits"].shape == (18, 3)
@@ -519,3 +521,44 @@ def test_no_html_where_scikit_learn_shows_text():
     with sklearn.config_context(display="text"):
         assert not hasattr(selector, "_repr_html_")
         assert list(selector._repr_mimebundle_()) == ["text/plain"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_the_lines_of_transformers_fine_tune_an_encoder(tmp_path, monkeypatch, kind):
+    pool, torch = pytest.importorskip("text_pool"), pytest.importorskip("torch")
+    folder = pool.write_text_model(tmp_path / kind, kind).removeprefix("local-dir:")
+    texts, labels = pool.make_texts(40)
+    with (tmp_path / "train.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = zip(texts, labels, strict=True)
+        csv.writer(file).writerows([("text", "label"), *rows, ("word " * 600, labels[0])])
+    monkeypatch.chdir(tmp_path)
+    code = fine_tuning_code(Pretrained(folder, "transformers"), 3)
+    names = {}
+    exec(code, names)
+    assert names["model"].num_labels == 3
+    assert torch.isfinite(names["loss"])
+    fresh = {}
+    exec(code.partition("longest")[0], fresh)
+    # The pre-trained weights are where it begins, and all of them have moved.
+    begin, end = (dict(found["model"].base_model.named_parameters()) for found in (fresh, names))
+    stored = pool.transformers.AutoModel.from_pretrained(folder).state_dict()
+    word = next(name for name in stored if name.endswith(("word_embeddings.weight", "wte.weight")))
+    assert torch.equal(begin[word].cpu(), stored[word])
+    assert not torch.equal(begin[word], end[word])
+
+
+def test_the_lines_of_transformers_name_what_was_ranked():
+    model = Pretrained("owner/it's", "transformers", revision="v1", trust_remote_code=True)
+    code = fine_tuning_code(model, 2)
+    assert literal_eval(re.search(r"^name = (.+)$", code, re.MULTILINE).group(1)) == "owner/it's"
+    assert code.count("revision='v1', trust_remote_code=True") == 2
+    compile(code, "report", "exec")
+
+
+def test_nothing_is_proposed_for_texts_without_an_encoder(ranking):
+    data = RankedData(np.array(["a", "b"]), np.array([3, 3]), examples={0: ["a text"]})
+    assert "How to fine-tune it" not in ranking_report(ranking, data)
+    model = Pretrained("folder", "transformers")
+    report = ranking_report(ranking, data, pretrained=model)
+    assert "AutoModelForSequenceClassification" in report
+    assert "timm.create_model" not in report

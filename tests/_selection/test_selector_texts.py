@@ -1,5 +1,6 @@
 """ModelSelector over text encoders: shared tokens and passes, cache, faults, other candidates."""
 
+import html
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ from sklearn_ncti import (  # noqa: E402
     TimmBackbone,
     rank_features,
 )
+from sklearn_ncti._ranking.report.fine_tuning import Pretrained  # noqa: E402
+from sklearn_ncti._selection.candidates import pretrained_of  # noqa: E402
 from sklearn_ncti.backbones import _text, _tokenize  # noqa: E402
 from sklearn_ncti.backbones._text_network import TextNetwork  # noqa: E402
 
@@ -297,12 +300,20 @@ def test_resampling_and_report_columns(pool):
 def test_successive_halving_extracts_each_text_once(pool, tokenized):
     texts, labels = make_texts(150)
     models = candidates(pool)
-    halving = HalvingModelSelector(models, min_samples=50, scorer=SCORER, refit=False)
+    # 200 resamples exclude none at this confidence, so that the best two go on in any case.
+    halving = HalvingModelSelector(
+        models,
+        confidence=0.999,
+        elimination="factor",
+        min_samples=50,
+        scorer=SCORER,
+        refit=False,
+    )
     results = halving.fit(texts, labels).results_
     assert sum(tokenized) == halving.n_resources_[-1] == len(texts)
     whole = select(models).fit(texts, labels).results_
     last = results["iteration"] == halving.n_iterations_
-    assert last.sum() > 1
+    assert last.sum() == 2
     for name in ("seli", "ncc", "vc", "n_truncated"):
         np.testing.assert_allclose(results[name][last], whole[name][last], **OF_FLOAT32)
 
@@ -317,6 +328,15 @@ def test_report_shows_escaped_examples(pool, tmp_path):
     assert page.count("&lt;b&gt;") == 3 * 4
     assert "<b>" + TEXTS[0] not in page
     assert "x" * 250 not in page
+    folder = dict(zip(["m0", "m1", "m2", "m3"], pool, strict=True))[selector.best_name_]
+    assert f"name = {folder.removeprefix('local-dir:')!r}" in html.unescape(page)
+
+
+def test_report_names_the_repository_of_the_hub():
+    model = TextBackbone("hf-hub:owner/name", revision="v1", trust_remote_code=True)
+    assert pretrained_of(model) == Pretrained("owner/name", "transformers", "v1", True)
+    assert pretrained_of(TextBackbone("owner/name")) == Pretrained("owner/name", "transformers")
+    assert pretrained_of(TfidfVectorizer()) is None
 
 
 def test_prior_from_the_weights(tmp_path):
@@ -385,3 +405,40 @@ def test_two_processes_share_a_cache(pool, undisturbed, tmp_path):
     np.testing.assert_allclose(found, [undisturbed["score"]] * 2, atol=1e-3)
     assert len(list((tmp_path / "features").glob("*.npz"))) == 4
     assert not list((tmp_path / "features").glob("unfinished-*"))
+
+
+def test_a_plan_says_what_is_unknown(pool, loaded):
+    """And downloads nothing, not even to count the layers of a model."""
+    models = [
+        *candidates(pool[:2]),
+        ("layers", TextBackbone(pool[2], layer="all")),
+        ("hub", TextBackbone("no-such-owner/model", layer="all")),
+        ("tf-idf", TfidfVectorizer()),
+    ]
+    plan = ModelSelector(models).plan(TEXTS)
+    names = ["m0", "m1", *(f"layers layer {k}" for k in range(3)), "hub", "tf-idf"]
+    assert [c.name for c in plan.candidates] == names
+    assert [c.name for c in plan.candidates if c.downloads] == ["hub"]
+    assert all(np.isnan(seconds) for seconds in plan.candidate_seconds.values())
+    lines = str(plan).splitlines()
+    assert lines[0] == "candidates   7 on 60 rows"
+    assert "for 0 of them" in lines[1]
+    assert lines[1].endswith("; 1 more of unknown size")
+    assert lines[2] == "time         unknown: no candidate can be predicted"
+    assert len(lines) == 3
+    assert not loaded
+    with pytest.raises(TypeError, match=r"X\[0\] is of type int"):
+        ModelSelector(candidates(pool)).plan([1, 2])
+
+
+def test_a_plan_of_images_and_texts_in_one_list(pool, monkeypatch):
+    pytest.importorskip("timm")
+    from sklearn_ncti._selection import plan as planning
+
+    monkeypatch.setattr(planning, "measure_speed", lambda *args: planning.Speed(0.01))
+    models = ["resnet18.a1_in1k", *candidates(pool[:1])]
+    texts = ModelSelector(models).plan(TEXTS)
+    assert all(np.isnan(seconds) for seconds in texts.candidate_seconds.values())
+    images = ModelSelector(models).plan(np.zeros((2, 8, 8, 3), dtype=np.uint8))
+    assert np.isfinite(list(images.candidate_seconds.values())).tolist() == [True, False]
+    assert "1 cannot be predicted" in str(images)

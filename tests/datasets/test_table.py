@@ -1,12 +1,14 @@
-"""Paths and labels from a table."""
+"""Paths or texts, and labels, from a table."""
 
+import csv
+import json
 import os
 import sys
 
 import numpy as np
 import pytest
 
-from sklearn_ncti.datasets import load_image_table
+from sklearn_ncti.datasets import load_image_table, load_text_table
 
 ROWS = {"path": ["b/1.png", "a/2.png", "b/3.png", "a/4.png", "c.png"], "label": list("babac")}
 
@@ -118,3 +120,86 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'sklearn-ncti\[parquet\]'"):
         load_image_table(tmp_path / "t.parquet")
+
+
+TEXTS = {"text": ["one", "a, b", 'the "third"', "vier\nfünf"], "label": list("baba")}
+
+
+def write_objects(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n\n" for row in rows), encoding="utf-8-sig")
+    return path
+
+
+def rows_of(columns):
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".JSONL"])
+def test_texts_of_every_format(tmp_path, suffix):
+    file = tmp_path / f"t{suffix}"
+    if suffix in (".csv", ".tsv"):
+        with file.open("w", encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines, delimiter="\t" if suffix == ".tsv" else ",")
+            writer.writerows([TEXTS, *zip(*TEXTS.values(), strict=True)])
+    elif suffix == ".parquet":
+        write(file, TEXTS)
+    else:
+        write_objects(file, rows_of(TEXTS))
+    texts, labels = load_text_table(file)
+    assert texts == ["a, b", "vier\nfünf", "one", 'the "third"']
+    assert labels.tolist() == ["a", "a", "b", "b"]
+    # The columns can be the other way round: classes are sorted.
+    assert load_text_table(file, text="label", label="text")[0] == ["a", "b", "b", "a"]
+
+
+def test_columns_splits_and_limit_of_texts(tmp_path):
+    rows = [
+        {"Sentence": str(i), "kind": i % 2, "split": "train" if i < 8 else "test"}
+        for i in range(10)
+    ]
+    file = write_objects(tmp_path / "t.jsonl", rows)
+    with pytest.raises(ValueError, match=r"the columns \[\] for labels; its columns are 'Sent"):
+        load_text_table(file, split="train")
+    with pytest.raises(ValueError, match=r"no column 'body'; its columns are 'Sentence', 'kind'"):
+        load_text_table(file, text="body", split="train")
+    with pytest.raises(ValueError, match=r"splits 'test', 'train'"):
+        load_text_table(file, label="kind")
+    texts, labels = load_text_table(file, label="kind", split="train", limit_per_class=2)
+    assert texts == ["0", "4", "1", "5"]
+    np.testing.assert_array_equal(labels, [0, 0, 1, 1])
+
+
+def test_an_empty_text_is_missing_where_the_format_has_no_other_sign(tmp_path):
+    rows = {"text": ["", "one", "two"], "label": list("aab")}
+    assert load_text_table(write_objects(tmp_path / "t.jsonl", rows_of(rows)))[0][0] == ""
+    with pytest.raises(ValueError, match=r"t\.csv' has no text in row 1, but ''\. Complete that"):
+        load_text_table(write(tmp_path / "t.csv", rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as a table: it is empty"),
+        ('{"text": "a"}\n{"text": \n', "line 2 is no JSON "),
+        ('{"text": "a", "text": "b"}\n', r"line 1 is no JSON \(it has \['text'\] more than once"),
+        ('["a", "b"]\n', r"line 1 is no JSON object, but \['a', 'b'\]"),
+        ('{"text": "a", "label": 1}\n{"label": 2}\n', "no text in row 2, but None"),
+        ('{"text": "a", "label": 1}\n{"text": NaN, "label": 2}\n', "no text in row 2, but nan"),
+        ('{"text": "a", "label": 1}\n{"text": 7, "label": 2}\n', "no text in row 2, but 7"),
+        ('{"text": "a", "label": 1}\n{"text": "\\ud800", "label": 2}\n', "no text in row 2"),
+        ('{"text": "a", "label": 1}\n{"text": "b"}\n', "no label in row 2: None"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": "1"}\n', "label '1' of type str in"),
+        ('{"text": "a", "label": [1]}\n', r"label \[1\] of type list in row 1"),
+    ],
+)
+def test_refused_lines_of_json(tmp_path, text, message):
+    (tmp_path / "t.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_text_table(tmp_path / "t.jsonl")
+
+
+def test_images_in_lines_of_json(tmp_path):
+    rows = [{"path": "b.png", "label": 1}, {"path": "a.png", "label": 0}]
+    paths, labels = load_image_table(write_objects(tmp_path / "t.jsonl", rows))
+    assert paths == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    assert labels.tolist() == [0, 1]

@@ -21,10 +21,10 @@ _BYTES = 4
 # Columns of the registry that are shown from the start, around those of components and scorers,
 # and those that a reader can switch on.
 _FIRST = ("rank", "model", "score", "best_probability", "iteration", "n_samples")
-_LAST = ("images_per_second", "size", "license")
+_LAST = ("images_per_second", "texts_per_second", "size", "license")
 _OPTIONAL = (
     *("n_features", "n_parameters", "shrinkage"),
-    *("extract_time", "score_time"),
+    *("tokens_per_second", "n_truncated", "extract_time", "score_time"),
 )
 
 

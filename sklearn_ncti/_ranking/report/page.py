@@ -16,12 +16,16 @@ from ..._utils.terminal import encodable
 from ..._version import __version__
 from ..results import RankingResults, left_out_by_reason
 from ..table import notes
+from .fine_tuning import Pretrained, fine_tuning_code
 from .markup import definitions, escaped
 from .scatter import scatter_part
 from .table import table_part
 from .verdict import verdict_part
 
-_PACKAGES = ("scikit-learn", "numpy", "scipy", "torch", "torchvision", "timm", "pillow")
+_PACKAGES = (
+    *("scikit-learn", "numpy", "scipy", "torch", "torchvision", "timm", "pillow"),
+    *("transformers", "tokenizers"),
+)
 
 _CITATION = """\
 @inproceedings{ncti2023,
@@ -73,7 +77,7 @@ def ranking_report(
     data: RankedData | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
-    timm_model: str | None = None,
+    pretrained: Pretrained | None = None,
 ) -> str:
     """Return a report on a ranking.
 
@@ -88,9 +92,9 @@ def ranking_report(
     settings : dict of str to object, default=None
         Options of the run, shown in the report.
 
-    timm_model : str, default=None
-        Name by which ``timm.create_model`` knows the best candidate. None if it is no timm
-        model, or if that is not known.
+    pretrained : Pretrained, default=None
+        Where the weights of the best candidate come from. None if it is no model of timm or
+        transformers, or if that is not known.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def ranking_report(
         *verdict_part(ranking),
         *warnings,
         f'<p class="faint">{_summary(ranking, data)}, {datetime.now():%Y-%m-%d %H:%M}</p>',
-        *_fine_tuning_part(ranking, data, timm_model),
+        *_fine_tuning_part(ranking, data, pretrained),
         "<h2>Ranking</h2>",
         *table_part(ranking),
         f'<p class="faint">{"<br>".join(map(escaped, told))}</p>',
@@ -173,45 +177,26 @@ def _summary(ranking: RankingResults, data: RankedData | None) -> str:
     return summary
 
 
-def fine_tuning_code(name: str, n_classes: int | str) -> str:
-    """Return code that fine-tunes a timm model on a folder with a folder for each class."""
-    return f"""\
-import timm
-import torch
-from torchvision.datasets import ImageFolder
-
-device = "cuda" if torch.cuda.is_available() else "cpu"
-model = timm.create_model({name!r}, pretrained=True, num_classes={n_classes})
-model = model.to(device).train()
-config = timm.data.resolve_model_data_config(model)
-transform = timm.data.create_transform(**config, is_training=True)
-images = ImageFolder("train", transform)  # the folder that has a folder for each class
-full = len(images) > 32  # a last batch of one image stops batch normalisation
-loader = torch.utils.data.DataLoader(images, batch_size=32, shuffle=True, drop_last=full)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
-for epoch in range(10):
-    for batch, labels in loader:
-        logits = model(batch.to(device))
-        loss = torch.nn.functional.cross_entropy(logits, labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    print(epoch, loss.item())"""
-
-
 def _fine_tuning_part(
-    ranking: RankingResults, data: RankedData | None, timm_model: str | None
+    ranking: RankingResults, data: RankedData | None, pretrained: Pretrained | None
 ) -> list[str]:
-    """Return how to fine-tune the best candidate, where it is, or can be, a timm model."""
+    """Return how to fine-tune the best candidate, where that is, or can be, known."""
+    if pretrained is None and data is not None and data.what == "texts":
+        return []
     intro = "Start from the pre-trained weights and train all layers with a small learning rate."
-    if timm_model is None:
+    if pretrained is None:
         intro = f"Where {ranking.best} is the name of a timm model, these lines fine-tune it."
+    elif pretrained.library == "transformers":
+        intro += (
+            " The new head of transformers pools in its own way, whatever pooling and layer were "
+            "ranked."
+        )
     code = fine_tuning_code(
-        ranking.best if timm_model is None else timm_model,
+        Pretrained(ranking.best) if pretrained is None else pretrained,
         "..." if data is None else len(data.classes),
     )
     return [
-        f"<details{' open' if timm_model else ''}><summary>How to fine-tune it</summary>",
+        f"<details{' open' if pretrained else ''}><summary>How to fine-tune it</summary>",
         f"<p>{escaped(intro)}</p>",
         f"<pre>{escaped(code, keep=chr(10))}</pre></details>",
     ]

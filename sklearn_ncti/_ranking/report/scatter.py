@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT = 420, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 404, 16, 236
 
 # Costs in the order of preference; the first that has values is shown.
-_COSTS = ("images_per_second", "n_parameters")
+_COSTS = ("images_per_second", "texts_per_second", "n_parameters")
 
 
 def scatter_part(ranking: RankingResults) -> list[str]:

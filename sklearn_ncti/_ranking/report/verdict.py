@@ -14,7 +14,7 @@ _MOST_SHOWN = 5
 _NUMBERS = ("two", "three", "four", "five")
 
 # Facts of a candidate that its card shows.
-_FACTS = ("license", "images_per_second")
+_FACTS = ("license", "images_per_second", "texts_per_second")
 
 
 def verdict_part(ranking: RankingResults) -> list[str]:

@@ -41,6 +41,7 @@ from .inputs import (
     read_baseline,
     read_prior,
     read_rows,
+    row_files,
     text_model_names,
     weight_files,
 )
@@ -202,15 +203,14 @@ def _facts(selector: ModelSelector, n_rows: int) -> dict[str, Any]:
 
 def _rank_inputs(
     options: RankOptions, outputs: Outputs
-) -> tuple[list[str], np.ndarray, list[str], dict[str, float] | None]:
+) -> tuple[Sequence[Any], np.ndarray, list[str], dict[str, float] | None]:
     """Return rows, labels, model names and baseline, after checks of all that they need."""
     try:
         rows, labels = read_rows(options)
         names = _model_names(options)
         check_rows(options.scoring, labels, halving=options.search.halving)
         baseline = read_baseline(options.scoring.baseline, names)
-        images = rows if options.text is None else []
-        check_not_inputs(outputs, [*images, *weight_files(names)])
+        check_not_inputs(outputs, [*row_files(options, rows), *weight_files(names)])
         check_no_new_images(outputs, options.folder)
         if options.cache is not None:
             check_folder(options.cache)

@@ -111,7 +111,8 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "folder",
         metavar="FOLDER",
         help="folder with one subfolder per class, or a file (.csv, .tsv, .parquet, .jsonl) with "
-        "a path, or with --text a text, and a label in each row",
+        "a path, or with --text a text, and a label in each row, or a saved data set of Hugging "
+        "Face",
     )
     _add_source(parser)
     parser.add_argument(

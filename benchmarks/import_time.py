@@ -2,9 +2,8 @@
 
 The scorers need scikit-learn in any case, so a fresh process imports first the one and then
 the others, and the clock is read before, between and after. So both are measured under the same
-conditions, in CPU time, in which waiting for other work on the machine does not count. The
-package promises to take no more than scikit-learn's own import plus a tenth. The help of the
-command line needs no scikit-learn: another process imports what it needs.
+conditions, in CPU time, in which waiting for other work on the machine does not count. The help
+of the command line needs no scikit-learn: another process imports what it needs.
 """
 
 import argparse

@@ -12,10 +12,6 @@ printed as well.
 import argparse
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-
 import numpy as np
 from joblib import Memory
 from matplotlib.figure import Figure

@@ -48,3 +48,16 @@ def test_rows_of_the_evidence_are_those_of_the_page():
 def test_two_commands_stay():
     assert "$ make demo" in TEXT
     assert "$ make test" in TEXT
+
+
+def test_the_two_tables_of_the_photographs_are_one():
+    page = (ROOT / "docs" / "benchmarks.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"^ +\d  mobilenet.*$", TEXT, re.M)
+    assert len(rows) == 8
+    probes = []
+    for row in rows:
+        (line,) = (line for line in page.splitlines() if line.strip().startswith(row.strip()))
+        probes.append(line.split()[-2])
+    # The text under the picture says them in the same order, in words for those who cannot see it.
+    caption = " ".join(TEXT[TEXT.index("![") : TEXT.index("](docs/_static")].split())
+    assert caption.endswith(f"{', '.join(probes[:-1])} and {probes[-1]} %.")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._utils.resampling import Draws
+from .._utils.resampling import MAX_RESAMPLES, Draws
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels, is_continuous
 from .normalization import EQUAL_SHARE, merge_equal, summed
@@ -17,10 +17,6 @@ from .scorers import can_resample, is_cross_validated
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
-
-
-#: Resamples at most: a slip of the keyboard would otherwise never end.
-MAX_RESAMPLES = 100_000
 
 # Resamples add noise to all candidates, which divides z-scores by a larger standard deviation than
 # that of the sample, and moves them towards 0. Intervals are moved back half-way: those that are

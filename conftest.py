@@ -14,7 +14,11 @@ collect_ignore_glob.append("docs/_ext/*")
 
 
 # Doctests that name models of timm, in files of which others run without it.
-_OF_TIMM = {"README.md", "sklearn_ncti._selection.selector.ModelSelector.plan"}
+_OF_TIMM = {
+    "README.md",
+    "sklearn_ncti._selection.selector.ModelSelector.plan",
+    "sklearn_ncti._selection.selector.ModelSelector.to_timm",
+}
 
 
 def pytest_collection_modifyitems(items):

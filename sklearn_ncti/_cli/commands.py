@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,12 +55,14 @@ from .options import (
     ScoringOptions,
 )
 from .outputs import (
+    Listing,
     Outcome,
     Result,
     check_folder,
     check_no_new_images,
     check_not_inputs,
     check_outputs,
+    plain,
     write_outputs,
 )
 from .parser import parse_options
@@ -113,7 +116,7 @@ def _run(options: Options) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = _show_each_once()
-            return _give_out(_perform(options, outputs), outputs)
+            return _give_out(_shortlisted(_perform(options, outputs), options), outputs)
     except UsageError as exc:
         say(f"sklearn-ncti {options.command}: error: {printable(exc)}")
         return 2
@@ -365,6 +368,21 @@ def _give_out(outcome: Result, outputs: Outputs) -> int:
     finally:
         status = max(status, _print_table(outcome))
     return status
+
+
+def _shortlisted(outcome: Result, options: Options) -> Result:
+    """Return the result with the first names as its text; its table goes to standard error."""
+    if isinstance(outcome, Listing) or isinstance(options, ModelsOptions | DemoOptions):
+        return outcome
+    n = options.shortlist
+    if n is None:
+        return outcome
+    say(outcome.text)
+    names = outcome.ranking.shortlist(n)
+    if len(names) < n:
+        say(f"--shortlist {n}: only {len(names)} of the candidates have a score")
+    facts = {**outcome.facts, "shortlist": [plain(name) for name in names]}
+    return replace(outcome, text="\n".join(map(printable, names)), facts=facts)
 
 
 def _print_table(outcome: Result) -> int:

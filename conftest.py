@@ -9,6 +9,9 @@ collect_ignore_glob = [] if find_spec("timm") else ["sklearn_ncti/backbones/*", 
 # This page shows a progress bar, which scikit-learn has since 1.9.
 if not find_spec("sklearn.callback"):
     collect_ignore_glob.append("docs/parallel.rst")
+# This page saves in the formats of these packages, which the [test] extra installs.
+if not all(find_spec(name) for name in ("skops", "onnxscript", "onnxruntime")):
+    collect_ignore_glob.append("docs/persistence.rst")
 # Extensions of the site import Sphinx, which only the [docs] extra installs.
 collect_ignore_glob.append("docs/_ext/*")
 

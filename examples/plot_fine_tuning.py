@@ -38,9 +38,9 @@ ranking
 
 shortlist = ranking.shortlist(3)
 columns = ranking.results
-for name, probability in zip(columns["model"], columns["best_probability"], strict=True):
-    if name in shortlist:
-        print(f"{name:24} {probability:.2f}")
+probability = dict(zip(columns["model"], columns["best_probability"], strict=True))
+for name in shortlist:
+    print(f"{name:24} {probability[name]:.2f}")
 
 # %%
 # Fine-tune

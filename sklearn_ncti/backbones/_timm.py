@@ -246,9 +246,9 @@ class TimmBackbone(BaseBackbone):
     def to_timm(self, num_classes: int) -> tuple["torch.nn.Module", dict[str, Any]]:
         """Return the network with a new head, ready for fine-tuning, and its preparation.
 
-        The weights under the head are those that `transform` uses. The head is new, also where
-        the network was trained on as many classes. The backbone need not be fitted, and keeps
-        no part of the network.
+        The weights under the head are those that `transform` uses. The head is new as a whole,
+        also where the network was trained on as many classes. The backbone need not be fitted,
+        and keeps no part of the network.
 
         Parameters
         ----------

@@ -55,7 +55,6 @@ from .options import (
     ScoringOptions,
 )
 from .outputs import (
-    Listing,
     Outcome,
     Result,
     check_folder,
@@ -116,7 +115,7 @@ def _run(options: Options) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.showwarning = _show_each_once()
-            return _give_out(_shortlisted(_perform(options, outputs), options), outputs)
+            return _give_out(_perform(options, outputs), outputs)
     except UsageError as exc:
         say(f"sklearn-ncti {options.command}: error: {printable(exc)}")
         return 2
@@ -144,11 +143,13 @@ def _perform(options: Options, outputs: Outputs) -> Result:
     if isinstance(options, RankOptions):
         check_search(options.search, options.scoring)
         check_kind(options)
-        return plan_only(options) if options.dry_run else _rank(options, outputs)
+        if options.dry_run:
+            return plan_only(options)
+        return _shortlisted(_rank(options, outputs), options.shortlist)
     if isinstance(options, ModelsOptions):
         return list_models(options)
     if isinstance(options, ScoreOptions):
-        return _score(options)
+        return _shortlisted(_score(options), options.shortlist)
     return _demo(options)
 
 
@@ -370,11 +371,8 @@ def _give_out(outcome: Result, outputs: Outputs) -> int:
     return status
 
 
-def _shortlisted(outcome: Result, options: Options) -> Result:
+def _shortlisted(outcome: Outcome, n: int | None) -> Outcome:
     """Return the result with the first names as its text; its table goes to standard error."""
-    if isinstance(outcome, Listing) or isinstance(options, ModelsOptions | DemoOptions):
-        return outcome
-    n = options.shortlist
     if n is None:
         return outcome
     say(outcome.text)

@@ -65,10 +65,10 @@ def plan_only(options: RankOptions) -> Listing:
     UsageError
         If the run would not start.
     """
-    if options.outputs.plot is not None or options.outputs.html is not None:
-        raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
     if options.shortlist is not None:
         raise UsageError("--dry-run ranks nothing; leave out --shortlist")
+    if options.outputs.plot is not None or options.outputs.html is not None:
+        raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
     try:
         rows, _ = read_rows(options)
         facts = _facts_of_texts(options) if options.text is not None else _facts_of_images(options)

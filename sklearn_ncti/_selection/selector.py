@@ -651,7 +651,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "ranking_")
         name = self.best_name_ if candidate is None else candidate
-        backbone = timm_candidate(self._named_candidates(), name)
+        backbone = timm_candidate(dict(named_transformers(self.models)), name)
         if num_classes is None:
             num_classes = len(getattr(self, "classes_", ())) or 1
         return backbone.to_timm(num_classes)
@@ -800,16 +800,14 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             settings = self.get_params(deep=False)
             # The candidates are in the table.
             del settings["models"]
+        candidates = dict(named_transformers(self.models, verbose=0))
+        best = candidates.get(self.best_name_)
         return ranking_report(
             self.ranking_,
             self._data_summary.for_report(),
             settings=settings,
-            pretrained=pretrained_of(self._named_candidates().get(self.best_name_)),
+            pretrained=pretrained_of(best),
         )
-
-    def _named_candidates(self):
-        """Return the candidates by name, none of them fitted."""
-        return dict(named_transformers(self.models, verbose=0))
 
     @property
     def n_features_in_(self) -> int:

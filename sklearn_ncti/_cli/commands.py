@@ -11,7 +11,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,7 +60,7 @@ from .outputs import (
     check_no_new_images,
     check_not_inputs,
     check_outputs,
-    plain,
+    shortlisted,
     write_outputs,
 )
 from .parser import parse_options
@@ -145,11 +144,11 @@ def _perform(options: Options, outputs: Outputs) -> Result:
         check_kind(options)
         if options.dry_run:
             return plan_only(options)
-        return _shortlisted(_rank(options, outputs), options.shortlist)
+        return shortlisted(_rank(options, outputs), options.shortlist)
     if isinstance(options, ModelsOptions):
         return list_models(options)
     if isinstance(options, ScoreOptions):
-        return _shortlisted(_score(options), options.shortlist)
+        return shortlisted(_score(options), options.shortlist)
     return _demo(options)
 
 
@@ -369,18 +368,6 @@ def _give_out(outcome: Result, outputs: Outputs) -> int:
     finally:
         status = max(status, _print_table(outcome))
     return status
-
-
-def _shortlisted(outcome: Outcome, n: int | None) -> Outcome:
-    """Return the result with the first names as its text; its table goes to standard error."""
-    if n is None:
-        return outcome
-    say(outcome.text)
-    names = outcome.ranking.shortlist(n)
-    if len(names) < n:
-        say(f"--shortlist {n}: only {len(names)} of the candidates have a score")
-    facts = {**outcome.facts, "shortlist": [plain(name) for name in names]}
-    return replace(outcome, text="\n".join(map(printable, names)), facts=facts)
 
 
 def _print_table(outcome: Result) -> int:

@@ -97,9 +97,9 @@ class HalvingModelSelector(ModelSelector):
 
     confidence : float, default=0.95
         Probability with which the wanted candidates are kept, as far as the resamples can tell:
-        they describe the sampling of the rows. The risk of 1 - confidence is shared among the
-        iterations. It is no bound for the best of very many candidates that are nearly equal:
-        see :doc:`/many_candidates`.
+        they describe the sampling of the rows. A candidate is dropped if it is further behind
+        than the errors of the resamples explain (multiple comparisons with the best). The risk
+        of 1 - confidence is shared among the iterations: see :doc:`/many_candidates`.
 
     n_best : int, default=1
         Number of first candidates that are wanted. Candidates that are equal to one of them are

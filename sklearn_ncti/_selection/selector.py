@@ -25,7 +25,7 @@ from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import is_continuous
 from ..backbones._backbone import Backbone
 from ..backbones._sources import check_sized, images_and_labels
-from .candidates import named_pairs, named_transformers, pretrained_of
+from .candidates import by_name, named_pairs, named_transformers, pretrained_of
 from .context import FitContext, checked_rows, open_memory, with_images
 from .examples import summarize
 from .features import extract
@@ -74,7 +74,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         - a transformer, such as ``TimmBackbone("resnet18", batch_size=8)`` or ``PCA()``;
         - a pair (name, any of these but a wildcard).
 
-        Items without a name of their own are named after the model or the class.
+        Items without a name of their own are named after the model or the class; those of a
+        local folder by the folder, with as many of the folders above it as tell it apart from
+        the other candidates: "net", or "a/net" and "b/net".
 
     scorer : "ncti", "robust", estimator, or list of these, default=None
         Scorer of a feature matrix, as in :func:`rank_features`. The first of a list ranks, the
@@ -103,14 +105,15 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     baseline : dict of str to float, default=None
         Numbers by name of candidate, such as published accuracies, with which the ranking is
-        compared.
+        compared. In place of its name, the model of a candidate may stand, such as
+        ``"local-dir:folder"``, where no other candidate has that model.
 
     prior : dict of str to float, list of dict, "imagenet" or "weights", default=None
         What is known of candidates without the target data, as one more component of the
-        score; see :ref:`prior`. "imagenet" takes the published top-1 accuracy of timm models from
-        :func:`~sklearn_ncti.datasets.load_catalogue`. "weights" measures the spectra of the
-        weight matrices of networks (minus the weighted alpha of Martin, Peng and Mahoney, arXiv
-        2002.06716).
+        score; see :ref:`prior`. Names are as in `baseline`. "imagenet" takes the published top-1
+        accuracy of timm models from :func:`~sklearn_ncti.datasets.load_catalogue`. "weights"
+        measures the spectra of the weight matrices of networks (minus the weighted alpha of
+        Martin, Peng and Mahoney, arXiv 2002.06716).
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -387,9 +390,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         )
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
-        prior = known_prior(self.prior, candidates, self.normalization)
+        prior = known_prior(by_name(self.prior, candidates), candidates, self.normalization)
         check_weights(self.weights, summand_names(scorers.ranking, prior))
-        baseline = check_baseline(self.baseline, names)
+        baseline = check_baseline(by_name(self.baseline, candidates), names)
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
         context = FitContext(
             X,

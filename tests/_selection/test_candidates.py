@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_ncti import ModelSelector, TimmBackbone
 from sklearn_ncti._selection import candidates
-from sklearn_ncti._selection.candidates import named_transformers
+from sklearn_ncti._selection.candidates import by_name, named_transformers
 from sklearn_ncti.datasets import Catalogue, load_catalogue
 
 
@@ -76,3 +76,79 @@ def test_models_that_timm_has_dropped_are_left_out_with_a_count(catalogued):
     # A name that is in neither is an error, as before.
     with pytest.raises(ValueError, match="unknown model 'resnet5O'"):
         named_transformers(["test_vit.r160_in1k", "resnet5O"])
+
+
+# --- models of local folders
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Folders that timm can load, but for their weights, in the current folder."""
+    pytest.importorskip("timm")
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/x", "b/x", "mine", "test_vit.r160_in1k"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"architecture": "test_vit"}')
+        (folder / "model.safetensors").touch()
+    return tmp_path
+
+
+def test_models_of_local_folders_are_named_by_the_folder(folders):
+    backbone = TimmBackbone("local-dir:b/x", batch_size=8)
+    items = ["local-dir:a/x", backbone, "local-dir:mine", ("local-dir:own", PCA(2)), PCA(3)]
+    found = named_transformers(items)
+    assert [name for name, _ in found] == ["a/x", "b/x", "mine", "local-dir:own", "pca"]
+    # What loads the weights has the whole name.
+    assert found[0][1].model == "local-dir:a/x"
+    assert found[1][1] is backbone
+
+
+def test_a_folder_has_a_name_that_no_other_candidate_has(folders):
+    items = ["test_vit*", "local-dir:test_vit.r160_in1k", ("mine", PCA(2)), "local-dir:mine"]
+    names = [name for name, _ in named_transformers(items)]
+    expected = [f"{folders.name}/test_vit.r160_in1k", "mine", f"{folders.name}/mine"]
+    assert names[-3:] == expected
+    assert len(set(names)) == len(names)
+
+
+def test_one_folder_under_two_names_is_one_candidate_too_many(folders):
+    with pytest.raises(ValueError, match=r"more than one candidate named \['mine'\]"):
+        named_transformers(["local-dir:mine", "local-dir:./mine"])
+    pairs = ["local-dir:mine", ("again", "local-dir:mine")]
+    assert [name for name, _ in named_transformers(pairs)] == ["mine", "again"]
+
+
+def test_numbers_by_the_model_are_numbers_by_the_name():
+    candidates = [("x", TimmBackbone("local-dir:a/x")), ("r", TimmBackbone("resnet18"))]
+    numbers = {"local-dir:a/x": 1.0, "resnet18": 2.0, "of no candidate": 3.0}
+    shown = {"x": 1.0, "r": 2.0, "of no candidate": 3.0}
+    assert by_name(numbers, candidates) == shown
+    assert by_name([numbers, {"r": 4.0}], candidates) == [shown, {"r": 4.0}]
+    # A name comes before a model, and a model of two candidates names neither.
+    assert by_name({"x": 1.0, "local-dir:a/x": 2.0}, candidates) == {"x": 1.0, "local-dir:a/x": 2.0}
+    named = [("resnet18", PCA(2)), ("r", TimmBackbone("resnet18"))]
+    assert by_name({"resnet18": 1.0}, named) == {"resnet18": 1.0}
+    twice = [("r", TimmBackbone("resnet18")), ("s", TimmBackbone("resnet18"))]
+    assert by_name({"resnet18": 1.0}, twice) == {"resnet18": 1.0}
+    for other in (None, "imagenet", 3):
+        assert by_name(other, candidates) is other
+
+
+def test_a_baseline_and_a_prior_may_name_the_model(folders, digits):
+    images, y = digits
+    selector = ModelSelector(
+        ["local-dir:a/x", ("pixels", FunctionTransformer(flatten))],
+        baseline={"local-dir:a/x": 1.0, "pixels": 2.0},
+        prior={"pixels": 1.0, "local-dir:a/x": 2.0},
+    )
+    _, _, baseline, prior = selector._check(images, y)
+    assert baseline == {"x": 1.0, "pixels": 2.0}
+    assert prior == {"x": 2.0, "pixels": 1.0}
+    selector.set_params(baseline={"a/x": 1.0})
+    with pytest.raises(ValueError, match=r"it has \['a/x'\], and they are \['x', 'pixels'\]"):
+        selector.fit(images, y)
+
+
+def flatten(X):
+    return X.reshape(len(X), -1)

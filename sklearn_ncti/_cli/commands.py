@@ -41,9 +41,9 @@ from .inputs import (
     read_baseline,
     read_prior,
     read_rows,
-    text_model_names,
     weight_files,
 )
+from .models import shown_names, split_models, text_model_names
 from .options import (
     DemoOptions,
     ModelsOptions,
@@ -152,13 +152,13 @@ def _perform(options: Options, outputs: Outputs) -> Result:
 def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     """Rank timm models on images, or text encoders on texts."""
     scoring = options.scoring
-    rows, labels, names, baseline = _rank_inputs(options, outputs)
+    rows, labels, models, baseline = _rank_inputs(options, outputs)
     normalization = scoring.normalization or "minmax"
-    prior = read_prior(scoring.prior, names, normalization)
-    ask_before_download(options, names, rows)
+    prior = read_prior(scoring.prior, _names_for_numbers(models), normalization)
+    ask_before_download(options, models, rows)
     kind = HalvingModelSelector if options.search.halving else ModelSelector
     selector = kind(
-        [_backbone(name, options) for name in names],
+        _candidates(options, models),
         scorer=_scorer(scoring),
         normalization=normalization,
         refit=False,
@@ -172,12 +172,12 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         verbose=1,
         **options.search.given(),
     )
-    say(f"{len(names)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
+    say(f"{len(models)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
     try:
         ranking = selector.fit(rows, labels).ranking_
     except BudgetError as exc:
         raise UsageError(f"--{exc.parameter.replace('_', '-')} {exc.reason}") from exc
-    facts = _facts(selector, len(rows))
+    facts = _facts(selector, len(rows)) | {"models": {models[model]: model for model in models}}
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
@@ -202,31 +202,48 @@ def _facts(selector: ModelSelector, n_rows: int) -> dict[str, Any]:
 
 def _rank_inputs(
     options: RankOptions, outputs: Outputs
-) -> tuple[list[str], np.ndarray, list[str], dict[str, float] | None]:
-    """Return rows, labels, model names and baseline, after checks of all that they need."""
+) -> tuple[list[str], np.ndarray, dict[str, str], dict[str, float] | None]:
+    """Return rows, labels, names by model and baseline, after checks of all that they need."""
     try:
         rows, labels = read_rows(options)
-        names = _model_names(options)
+        models = _names_of_models(options)
         check_rows(options.scoring, labels, halving=options.search.halving)
-        baseline = read_baseline(options.scoring.baseline, names)
+        baseline = read_baseline(options.scoring.baseline, _names_for_numbers(models))
         images = rows if options.text is None else []
-        check_not_inputs(outputs, [*images, *weight_files(names)])
+        check_not_inputs(outputs, [*images, *weight_files(models)])
         check_no_new_images(outputs, options.folder)
         if options.cache is not None:
             check_folder(options.cache)
     except (ValueError, TypeError, OSError) as exc:
         raise UsageError(exc) from exc
-    return rows, labels, names, baseline
+    return rows, labels, models, baseline
 
 
-def _model_names(options: RankOptions) -> list[str]:
-    """Return the names of the candidates."""
+def _names_of_models(options: RankOptions) -> dict[str, str]:
+    """Return the names of the candidates, by model."""
+    models, given = split_models(options.models)
     if options.text is not None:
-        return text_model_names(options.models)
-    return filtered_names(expand_model_names(without_dropped(options.models)), options.filters)
+        return shown_names(text_model_names(models), given)
+    models = filtered_names(expand_model_names(without_dropped(models)), options.filters)
+    return shown_names(models, given)
 
 
-def _backbone(name: str, options: RankOptions) -> TimmBackbone | TextBackbone:
+def _names_for_numbers(models: Mapping[str, str]) -> list[str]:
+    """Return what a file of numbers may call the candidates: their names and models."""
+    return list(dict.fromkeys([*models.values(), *models]))
+
+
+def _candidates(options: RankOptions, models: Mapping[str, str]) -> list[Any]:
+    """Return the candidates, as pairs where a name was given."""
+    given = split_models(options.models)[1]
+    backbones = {model: _backbone(model, options) for model in models}
+    return [
+        (given[model], backbone) if model in given else backbone
+        for model, backbone in backbones.items()
+    ]
+
+
+def _backbone(model: str, options: RankOptions) -> TimmBackbone | TextBackbone:
     """Return one candidate."""
     shared: dict[str, Any] = {
         "device": options.device,
@@ -236,8 +253,8 @@ def _backbone(name: str, options: RankOptions) -> TimmBackbone | TextBackbone:
         "verbose": int(options.jobs == 1),
     }
     if options.text is not None:
-        return TextBackbone(name, pooling=options.pooling or "mean", **shared)
-    return TimmBackbone(name, num_workers=options.workers, **shared)
+        return TextBackbone(model, pooling=options.pooling or "mean", **shared)
+    return TimmBackbone(model, num_workers=options.workers, **shared)
 
 
 def _scorer(scoring: ScoringOptions) -> Any:

@@ -118,10 +118,10 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "--models",
         nargs="+",
         required=True,
-        metavar="NAME",
+        metavar="[NAME=]MODEL",
         help="models to rank: names of timm models, wildcards in quotes ('convnext_t*'), "
         "local-dir:FOLDER or hf-hub:OWNER/NAME; with --text, encoders of transformers: "
-        "local-dir:FOLDER or OWNER/NAME",
+        "local-dir:FOLDER or OWNER/NAME. NAME is what the ranking calls the model",
     )
     _add_plan(parser)
     _add_filters(parser)

@@ -103,7 +103,10 @@ def test_rank_takes_them_as_well(run, tmp_path):
     published.write_text(json.dumps({"another": 1.0}))
     status, out, err = run(*argv)
     assert (status, out) == (2, "")
-    assert "baseline has none of the candidates: it has ['another'], and they are ['local" in err
+    assert (
+        "baseline has none of the candidates: it has ['another'], and they are ['model', 'local"
+        in err
+    )
     published.write_text(json.dumps({name: 1.0}))
     status, out, err = run(*argv, "--resamples", "40", "--random-state", "1")
     assert status == 0

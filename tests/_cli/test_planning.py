@@ -209,4 +209,4 @@ def test_a_limit_of_downloads_bounds_what_is_asked_for(folder):
         options = parse_options([*command, "--max-download", limit])
         assert isinstance(options, RankOptions)
         with pytest.raises(UsageError, match="give --yes") if is_asked else nullcontext():
-            ask_before_download(options, names, images)
+            ask_before_download(options, {name: name for name in names}, images)

@@ -126,7 +126,8 @@ def test_numbers_by_the_model_are_numbers_by_the_name():
     assert by_name(numbers, candidates) == shown
     assert by_name([numbers, {"r": 4.0}], candidates) == [shown, {"r": 4.0}]
     # A name comes before a model, and a model of two candidates names neither.
-    assert by_name({"x": 1.0, "local-dir:a/x": 2.0}, candidates) == {"x": 1.0, "local-dir:a/x": 2.0}
+    both = {"x": 1.0, "local-dir:a/x": 2.0}
+    assert by_name(both, candidates) == both
     named = [("resnet18", PCA(2)), ("r", TimmBackbone("resnet18"))]
     assert by_name({"resnet18": 1.0}, named) == {"resnet18": 1.0}
     twice = [("r", TimmBackbone("resnet18")), ("s", TimmBackbone("resnet18"))]

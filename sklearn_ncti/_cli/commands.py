@@ -22,11 +22,11 @@ from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
-from .._selection.budget import BudgetError
 from .._selection.candidates import without_dropped
 from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
+from .._utils.errors import AllFailedError, ParameterError
 from .._utils.terminal import flush_or_discard, printable, say, write_to
 from ..backbones import TextBackbone, TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_zoo, load_zoo_accuracies
@@ -64,6 +64,7 @@ from .outputs import (
 )
 from .parser import parse_options
 from .planning import ask_before_download, list_models, plan_only
+from .words import in_options, usage_checked
 
 # If this environment variable is set, failures are reported with their tracebacks.
 _TRACEBACK = "SKLEARN_NCTI_TRACEBACK"
@@ -121,7 +122,19 @@ def _run(options: Options) -> int:
         say(f"sklearn-ncti {options.command}: interrupted")
         return 130
     except Exception as exc:
+        _show_tracebacks(options, getattr(exc, "tracebacks", None) or _formatted(exc))
         return _report_failure(options.command, exc)
+
+
+def _formatted(exc: Exception) -> list[str]:
+    return ["".join(traceback.format_exception(exc))]
+
+
+def _show_tracebacks(options: Options, texts: Iterable[str]) -> None:
+    """Write tracebacks to standard error, each once, if they are asked for."""
+    if getattr(options, "verbose", False) or os.environ.get(_TRACEBACK):
+        for text in dict.fromkeys(filter(None, texts)):
+            say(text.rstrip())
 
 
 def _let_threads_sleep() -> None:
@@ -175,8 +188,9 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     say(f"{len(models)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
     try:
         ranking = selector.fit(rows, labels).ranking_
-    except BudgetError as exc:
-        raise UsageError(f"--{exc.parameter.replace('_', '-')} {exc.reason}") from exc
+    except ParameterError as exc:
+        raise UsageError(in_options(exc)) from exc
+    _show_tracebacks(options, ranking.results["traceback"])
     facts = _facts(selector, len(rows)) | {"models": {models[model]: model for model in models}}
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
@@ -204,7 +218,7 @@ def _rank_inputs(
     options: RankOptions, outputs: Outputs
 ) -> tuple[list[str], np.ndarray, dict[str, str], dict[str, float] | None]:
     """Return rows, labels, names by model and baseline, after checks of all that they need."""
-    try:
+    with usage_checked():
         rows, labels = read_rows(options)
         models = _names_of_models(options)
         check_rows(options.scoring, labels, halving=options.search.halving)
@@ -214,8 +228,6 @@ def _rank_inputs(
         check_no_new_images(outputs, options.folder)
         if options.cache is not None:
             check_folder(options.cache)
-    except (ValueError, TypeError, OSError) as exc:
-        raise UsageError(exc) from exc
     return rows, labels, models, baseline
 
 
@@ -286,6 +298,7 @@ def _score(options: ScoreOptions) -> Outcome:
         baseline=read_baseline(scoring.baseline, features),
         prior=_prior_of_features(scoring.prior, features, normalization),
     )
+    _show_tracebacks(options, ranking.results["traceback"])
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
     return Outcome(options.command, ranking, _table(ranking), facts, scoring)
 
@@ -322,7 +335,8 @@ def _demo(options: DemoOptions) -> Outcome:
 
 def _table(ranking: Ranking, columns: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Return the table of a command, with advice in the words of the command line."""
-    return as_text(ranking, columns, elsewhere="the files of --json and --csv")
+    elsewhere = "the files of --json and --csv"
+    return as_text(ranking, columns, elsewhere=elsewhere, words=in_options)
 
 
 def _described(agreement: Mapping[str, float]) -> str:
@@ -340,12 +354,10 @@ def _check_files(options: Options) -> Outputs:
 
     Images and weights of `rank` are not known yet; `_rank_inputs` checks them.
     """
-    try:
+    with usage_checked():
         outputs = _demo_outputs(options) if isinstance(options, DemoOptions) else options.outputs
         check_outputs(outputs)
         check_not_inputs(outputs, _named_inputs(options))
-    except ValueError as exc:
-        raise UsageError(exc) from exc
     return outputs
 
 
@@ -406,10 +418,10 @@ def _write_line(stream: TextIO | None, text: str) -> None:
 
 def _report_failure(command: str, exc: Exception, what: str = "") -> int:
     """Report an error on one line of standard error, and return the exit status."""
-    if os.environ.get(_TRACEBACK):
-        say("".join(traceback.format_exception(exc)).rstrip())
-    if isinstance(exc, _EXPECTED):
-        reason = _in_one_line(str(exc)) or type(exc).__name__
+    if isinstance(exc, AllFailedError):
+        reason = in_options(f"{exc.reason} --verbose shows the tracebacks.")
+    elif isinstance(exc, _EXPECTED):
+        reason = _in_one_line(in_options(exc)) or type(exc).__name__
     else:
         reason = (
             f"unexpected {type(exc).__name__}: {exc}; please report it with its traceback, "
@@ -420,11 +432,7 @@ def _report_failure(command: str, exc: Exception, what: str = "") -> int:
 
 
 def _in_one_line(text: str) -> str:
-    """Return a message as one line, without the tracebacks that it holds of the candidates."""
-    lines = text.split("\n")
-    if "Traceback (most recent call last):" in lines:
-        lines = [line for line in lines if not line.startswith(("Traceback (", " "))]
-    return " ".join(filter(None, lines))
+    return " ".join(filter(None, text.split("\n")))
 
 
 def _show_each_once() -> Callable[..., None]:
@@ -443,7 +451,7 @@ def _show_each_once() -> Callable[..., None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = str(message).partition("\n")[0]
+        text = in_options(str(message).partition("\n")[0])
         if text not in shown:
             shown.add(text)
             say(f"warning: {printable(text)}")

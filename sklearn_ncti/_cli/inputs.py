@@ -19,6 +19,7 @@ from ..datasets._folder import SplitError
 from ..datasets._table import TABLES, unique_names
 from .feature_files import UsageError, is_file, read_features, read_labels
 from .options import Options, RankOptions, ScoreOptions, ScoringOptions, SearchOptions
+from .words import in_options
 
 # Suffixes of the files that hold the weights of a model.
 _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
@@ -269,7 +270,7 @@ def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] |
     try:
         return check_baseline({name: float(value) for name, value in pairs}, list(names))
     except (ValueError, OverflowError) as exc:
-        raise UsageError(f"{option}: {exc}") from exc
+        raise UsageError(f"{option}: {in_options(exc)}") from exc
 
 
 def read_prior(value: str | None, names: Iterable[str], normalization: str) -> Any:
@@ -312,7 +313,7 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     try:
         check_prior(prior, list(names), normalization)
     except (TypeError, ValueError) as exc:
-        raise UsageError(f"{option}: {exc}") from exc
+        raise UsageError(f"{option}: {in_options(exc)}") from exc
     return prior
 
 

@@ -88,6 +88,7 @@ class RankOptions:
     search: SearchOptions
     scoring: ScoringOptions
     outputs: Outputs
+    verbose: bool
 
     @property
     def rows(self) -> str:
@@ -116,6 +117,7 @@ class ScoreOptions:
     labels: str | None
     scoring: ScoringOptions
     outputs: Outputs
+    verbose: bool
 
 
 @dataclass(frozen=True)

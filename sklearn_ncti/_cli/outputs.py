@@ -255,6 +255,8 @@ def _ranking_entries(outcome: Outcome) -> dict[str, Any]:
 
 def _csv(outcome: Result, path: Path) -> bytes:
     rows = outcome.rows if isinstance(outcome, Listing) else _rows(outcome.ranking)
+    # A traceback has many lines.
+    rows = [{name: row[name] for name in row if name != "traceback"} for row in rows]
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, fieldnames=list(rows[0]))
     writer.writeheader()

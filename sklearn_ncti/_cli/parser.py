@@ -135,6 +135,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write an interactive report as a single HTML file",
     )
+    _add_verbose(parser)
     parser.set_defaults(to_options=rank_options)
 
 
@@ -162,6 +163,7 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
     )
     _add_scoring(parser)
     _add_outputs(parser)
+    _add_verbose(parser)
     parser.set_defaults(to_options=score_options)
 
 
@@ -469,6 +471,16 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         help="regularisation of the scatter matrices: 'adaptive', 'scale-free' (the same for "
         "features in any units), or a number in [0, 1] for all candidates (default: %(default)s)",
+    )
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the commands whose candidates can fail."""
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show the tracebacks of candidates that fail, which are one line each otherwise",
     )
 
 

@@ -25,6 +25,7 @@ from .inputs import UsageError, read_rows
 from .models import shown_names, split_models, text_model_names
 from .options import ModelsOptions, RankOptions
 from .outputs import Listing, plain
+from .words import usage_checked
 
 # Columns of the table of models: header, column of the catalogue, and how a value is shown.
 _TABLE = (
@@ -47,11 +48,9 @@ def list_models(options: ModelsOptions) -> Listing:
     UsageError
         If a filter cannot be read, or no model is left.
     """
-    try:
+    with usage_checked():
         catalogue = load_catalogue()
         kept = catalogue.take(options.filters.kept(catalogue))
-    except (ValueError, TypeError) as exc:
-        raise UsageError(exc) from exc
     kept = kept.sort_by(options.sort, ascending=not options.descending)
     columns = {name: kept[name].tolist() for name in kept}
     rows = [{name: plain(values[i]) for name, values in columns.items()} for i in range(len(kept))]
@@ -69,11 +68,9 @@ def plan_only(options: RankOptions) -> Listing:
     """
     if options.outputs.plot is not None or options.outputs.html is not None:
         raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
-    try:
+    with usage_checked():
         rows, _ = read_rows(options)
         facts = _facts_of_texts(options) if options.text is not None else _facts_of_images(options)
-    except (ValueError, TypeError, OSError) as exc:
-        raise UsageError(exc) from exc
     plan = _plan(facts, rows, options)
     document = plan.to_dict()
     text = str(plan)

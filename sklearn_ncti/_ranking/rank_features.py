@@ -1,7 +1,6 @@
 """`rank_features`, and from the results of candidates to a `Ranking`."""
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +21,14 @@ from .._scoring.normalization import (
 from .._scoring.scorers import check_scorers, component_names
 from .._scoring.scoring import score_all
 from .._utils.components import Components
+from .._utils.errors import AllFailedError, AllFailedTypeError
 from .._utils.stacklevel import find_stack_level
 from .prior import check_prior, numbers_of, published_notes
 from .ranking import Ranking
 from .results import ranks
+
+# Errors, and candidates of one error, that a message names.
+_SHOWN = 5
 
 
 def rank_features(
@@ -265,6 +268,7 @@ def rank_results(
         additional.append("baseline")
         columns |= _baseline_columns(candidates, baseline)
     columns["error"] = _texts(candidate.error for candidate in candidates)
+    columns["traceback"] = _texts(candidate.traceback for candidate in candidates)
     notes = [*notes, *(note for candidate in scored for note in candidate.notes)]
     if published:
         names = [candidate.name for candidate in candidates]
@@ -372,30 +376,43 @@ def report_failures(
     candidates: Sequence[CandidateResult],
     outcome: str = "and are ranked last; the others are ranked",
 ) -> None:
-    """Warn once about all failures, equal tracebacks together; raise if nothing is left.
+    """Warn once about all failures, equal errors together; raise if nothing is left.
 
     `outcome` says what failed candidates are to the caller.
     """
-    failed = [(c.name, c.failure) for c in candidates if c.failure is not None]
+    failed = {c.name: c.failure for c in candidates if c.failure is not None}
     if not failed:
         return
-    details = "\n".join(
-        f"{count} candidate(s) ({_listed(failed, text)}) failed with:\n{text}"
-        for text, count in Counter(failure.traceback for _, failure in failed).items()
-    )
+    lines = _of_failures(failed)
     if len(failed) == len(candidates):
-        wrong_type = all(failure.is_type_error for _, failure in failed)
-        error = TypeError if wrong_type else ValueError
-        raise error(f"All {len(candidates)} candidates failed.\n{details}")
+        wrong_type = all(failure.is_type_error for failure in failed.values())
+        error = AllFailedTypeError if wrong_type else AllFailedError
+        tracebacks = dict.fromkeys(failure.traceback for failure in failed.values())
+        raise error(f"All {len(candidates)} candidates failed. {' '.join(lines)}", [*tracebacks])
+    lines.append("The column 'traceback' of the results says where.")
     warnings.warn(
-        f"{len(failed)} of {len(candidates)} candidates failed {outcome}.\n{details}",
+        "\n".join([f"{len(failed)} of {len(candidates)} candidates failed {outcome}.", *lines]),
         FitFailedWarning,
         stacklevel=find_stack_level(),
     )
 
 
-def _listed(failed: Sequence[tuple[str, Failure]], text: str) -> str:
-    return ", ".join(name for name, failure in failed if failure.traceback == text)
+def _of_failures(failed: Mapping[str, Failure]) -> list[str]:
+    """Return a line for each error, without its traceback, and one for those that are many."""
+    names: dict[str, list[str]] = {}
+    for name, failure in failed.items():
+        names.setdefault(failure.error.partition("\n")[0].rstrip("."), []).append(name)
+    lines = [
+        f"{len(of_error)} candidate(s) ({_first_of(of_error)}) failed with: {error}."
+        for error, of_error in list(names.items())[:_SHOWN]
+    ]
+    more = [name for of_error in list(names.values())[_SHOWN:] for name in of_error]
+    return lines + ([f"{len(more)} more failed with other errors."] if more else [])
+
+
+def _first_of(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _report_missing(columns: Mapping[str, np.ndarray], additional: Iterable[str]) -> None:

@@ -186,8 +186,8 @@ class HalvingModelSelector(ModelSelector):
         The candidates by the iteration that they reached, then by their score.
 
     results_ : dict of str to ndarray of shape (n_candidates,)
-        As for :class:`ModelSelector`, from the last iteration of each candidate, with the
-        columns `iteration` (from 1; 0 for a candidate that was left out) and `n_samples` (rows
+        As for :class:`ModelSelector`, with the `traceback` of a failure, from the last iteration
+        of each candidate, with the columns `iteration` (from 1; 0 for a candidate that was left out) and `n_samples` (rows
         of that iteration). `best_probability` is NaN for candidates that were dropped.
 
     rankings_ : list of Ranking

@@ -53,7 +53,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     fine-tuned. Candidates are usually ``timm`` models over images, but any scikit-learn
     transformer will do.
 
-    A candidate that fails at any step is ranked last with its error, and a warning names it.
+    A candidate that fails at any step is ranked last with its error, and a warning names it on
+    one line; `results_["traceback"]` says where it failed.
     Names are checked before anything is downloaded. Image backbones of one input geometry
     share their images: each is read, decoded and resized once. Text backbones of one tokenizer
     share their tokens.
@@ -157,10 +158,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     results_ : dict of str to ndarray of shape (n_candidates,)
         In the manner of ``cv_results_``, in the order of the candidates: `model`, `rank`,
         `score`, `seli`, `ncc`, `vc`, `normalized_seli`, `normalized_ncc`, `normalized_vc`,
-        `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and `error`
-        (empty where there was none). Of image backbones also `images_per_second`,
-        `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
-        network), NaN for cached features; `n_parameters`, and the `license` of the
+        `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and the
+        `error` and its `traceback` as text (both empty where there was none). Of image
+        backbones also `images_per_second`, `decode_time` (seconds of waiting for images) and
+        `device_time` (seconds of the network), NaN for cached features; `n_parameters`, and the `license` of the
         weights as timm states it, empty where it does not. Of text backbones also
         `texts_per_second` and `tokens_per_second` (of the network alone) and `n_truncated`
         (texts that are longer than the network takes). With `n_resamples` also
@@ -560,9 +561,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             In the order of the candidates: `model`; the attributes of
             :class:`~sklearn_ncti.SourceAttributes`, `diversity`, `compactness`, `seli`, `nc1`,
             `cdnv` and `class_separation`; `source_score`, the sum of min-max scaled compactness
-            and diversity, in [0, 2]; and `error` (empty where there was none). A candidate that
-            failed has NaN. The number of principal components and the shrinkage are those of
-            the scorer that ranks, where it is :class:`NCTIScorer` or one of its components.
+            and diversity, in [0, 2]; and `error` and `traceback` (both empty where there was
+            none). A candidate that failed has NaN. The number of principal components and the
+            shrinkage are those of the scorer that ranks, where it is :class:`NCTIScorer` or one
+            of its components.
 
         Raises
         ------

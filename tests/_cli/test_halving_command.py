@@ -174,7 +174,7 @@ def test_candidates_without_time_are_left_out_and_no_failures(
     assert status == 0
     assert "failed" not in out
     assert "failed" not in err
-    line = "left out: m1, m2: not started before max_time=1000.0 was over"
+    line = "left out: m1, m2: not started before --max-time 1000 was over"
     assert line in out.splitlines()
     text = page.read_text()
     assert "Candidates left out" in text

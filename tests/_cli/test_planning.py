@@ -71,7 +71,7 @@ def test_unknown_values_are_empty_and_null(run, tmp_path):
     [
         (["--license", "gpl"], "license has 'gpl', which is none of: "),
         (["--pretrained-on", "mnist"], "pretrained_on has 'mnist', which is none of: "),
-        (["--max-gmacs", "0"], "no model is left: max_gmacs=0.0 removes the last"),
+        (["--max-gmacs", "0"], "no model is left: --max-gmacs 0 removes the last"),
         (["resnet999*"], "names: 'resnet999*' matches none of"),
         (["--max-gmacs", "few"], "argument --max-gmacs: invalid"),
         (["--max-gmacs", "-1"], "argument --max-gmacs: '-1' is not a number of at least 0"),
@@ -147,7 +147,7 @@ def test_dry_run_refuses_what_a_ranking_needs(run, folder, tmp_path, same_timm):
         "rank", folder, "--models", "resnet18", "--max-gmacs", "0.1", "--dry-run"
     )
     assert (status, out) == (2, "")
-    assert "no model is left: max_gmacs=0.1 removes the last 1 of 1" in err
+    assert "no model is left: --max-gmacs 0.1 removes the last 1 of 1" in err
 
 
 class Terminal:

@@ -191,7 +191,7 @@ def test_a_plan_says_what_is_unknown_and_needs_no_network(
             ["--text", "text", "--pooling", "median"],
             "argument --pooling: invalid choice: 'median'",
         ),
-        (["--text", "text", "--split", "train"], "split='train' is no value of the column"),
+        (["--text", "text", "--split", "train"], "--split train is no value of the column"),
     ],
     ids=" ".join,
 )

@@ -145,6 +145,30 @@ def test_all_failed_raises_with_grouped_tracebacks(problem):
         rank_features({"a": sparse}, y)
 
 
+def test_many_failures_are_few_lines(problem):
+    X, y = problem
+    bad = X.copy()
+    bad[0, 0] = np.nan
+    # Each has its own error, as it names its own number of columns.
+    flat = {f"flat {k}": np.zeros((len(y), 2, k)) for k in range(1, 9)}
+    alike = {f"alike {k}": bad for k in range(8)}
+    with pytest.warns(FitFailedWarning, match="16 of 17 candidates failed") as caught:
+        ranking = rank_features({"good": X, **alike, **flat}, y)
+    header, first, *_ = str(caught[0].message).splitlines()
+    assert header.endswith("the others are ranked.")
+    assert (
+        "8 candidate(s) (alike 0, alike 1, alike 2, alike 3, alike 4 and 3 more) failed" in first
+    )
+    assert "Traceback" not in str(caught[0].message)
+    assert len(str(caught[0].message).splitlines()) <= 8
+    assert [bool(text) for text in ranking.results["traceback"]] == [False] + [True] * 16
+    assert "Traceback" not in str(ranking)
+    with pytest.raises(ValueError, match="All 16 candidates failed") as seen:
+        rank_features({**alike, **flat}, y)
+    assert len(str(seen.value).splitlines()) == 1
+    assert any("contains NaN" in trace for trace in seen.value.tracebacks)
+
+
 def test_other_scorers(candidates):
     features, y = candidates
     ranking = rank_features(features, y, scorer=NearestCenterClassifier())

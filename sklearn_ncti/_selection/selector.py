@@ -161,8 +161,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and the
         `error` and its `traceback` as text (both empty where there was none). Of image
         backbones also `images_per_second`, `decode_time` (seconds of waiting for images) and
-        `device_time` (seconds of the network), NaN for cached features; `n_parameters`, and the `license` of the
-        weights as timm states it, empty where it does not. Of text backbones also
+        `device_time` (seconds of the network), NaN for cached features; `n_parameters`, and the
+        `license` of the weights as timm states it, empty where it does not. Of text backbones also
         `texts_per_second` and `tokens_per_second` (of the network alone) and `n_truncated`
         (texts that are longer than the network takes). With `n_resamples` also
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the

@@ -22,7 +22,7 @@ from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
-from .._selection.candidates import without_dropped
+from .._selection.candidates import check_devices, without_dropped
 from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
@@ -115,8 +115,9 @@ def _run(options: Options) -> int:
             warnings.simplefilter("always")
             warnings.showwarning = _show_each_once()
             return _give_out(_perform(options, outputs), outputs)
-    except UsageError as exc:
-        say(f"sklearn-ncti {options.command}: error: {printable(exc)}")
+    except (UsageError, ParameterError) as exc:
+        reason = in_options(exc) if isinstance(exc, ParameterError) else exc
+        say(f"sklearn-ncti {options.command}: error: {printable(reason)}")
         return 2
     except KeyboardInterrupt:
         say(f"sklearn-ncti {options.command}: interrupted")
@@ -168,10 +169,12 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     rows, labels, models, baseline = _rank_inputs(options, outputs)
     normalization = scoring.normalization or "minmax"
     prior = read_prior(scoring.prior, _names_for_numbers(models), normalization)
+    candidates = _candidates(options, models)
+    check_devices([item[1] if isinstance(item, tuple) else item for item in candidates])
     ask_before_download(options, models, rows)
     kind = HalvingModelSelector if options.search.halving else ModelSelector
     selector = kind(
-        _candidates(options, models),
+        candidates,
         scorer=_scorer(scoring),
         normalization=normalization,
         refit=False,
@@ -186,10 +189,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         **options.search.given(),
     )
     say(f"{len(models)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
-    try:
-        ranking = selector.fit(rows, labels).ranking_
-    except ParameterError as exc:
-        raise UsageError(in_options(exc)) from exc
+    ranking = selector.fit(rows, labels).ranking_
     _show_tracebacks(options, ranking.results["traceback"])
     facts = _facts(selector, len(rows)) | {"models": {models[model]: model for model in models}}
     report = partial(selector._report, options.settings())

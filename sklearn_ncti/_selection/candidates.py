@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from .._ranking.report.fine_tuning import Pretrained
 from .._scoring.scorers import is_pair
+from .._utils.errors import ParameterError
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
 from ..backbones import (
@@ -22,6 +23,7 @@ from ..backbones import (
     check_model_name,
     expand_model_names,
 )
+from ..backbones._backbone import Backbone
 from ..backbones._names import is_local, is_wildcard, names_of_folders
 from ..backbones._sentence import SentenceEncoder, is_sentence_transformer
 from ..backbones._text_folder import check_text_model, is_at_hand, repository_of
@@ -300,6 +302,39 @@ def as_transformer(model: Any, verbose: int = 0) -> Any:
     if isinstance(model, TextBackbone):
         check_text_model(model.model)
     return model
+
+
+def check_devices(models: Sequence[Any]) -> None:
+    """Check before the work that networks have a device to run on.
+
+    One network among several candidates that has none is a failed candidate, and no error here.
+
+    Parameters
+    ----------
+    models : sequence of transformer
+        The candidates.
+
+    Raises
+    ------
+    ParameterError
+        If no network has one; it is the error of the first.
+    """
+    networks = [model for model in models if isinstance(model, Backbone)]
+    errors = [error for error in map(_device_error, networks) if error is not None]
+    is_one_of_several = len(networks) == 1 < len(models)
+    if errors and len(errors) == len(networks) and not is_one_of_several:
+        raise errors[0]
+
+
+def _device_error(backbone: Backbone) -> ParameterError | None:
+    try:
+        backbone.check_device()
+    except ParameterError as exc:
+        return exc
+    except Exception:
+        # It fails again, with its reason, when the candidate runs.
+        return None
+    return None
 
 
 def pretrained_of(model: Any) -> Pretrained | None:

@@ -188,7 +188,8 @@ class HalvingModelSelector(ModelSelector):
     results_ : dict of str to ndarray of shape (n_candidates,)
         As for :class:`ModelSelector`, with the `traceback` of a failure, from the last iteration
         of each candidate, with the columns `iteration` (from 1; 0 for a candidate that was left
-        out) and `n_samples` (rows of that iteration). `best_probability` is NaN for candidates that were dropped.
+        out) and `n_samples` (rows of that iteration). `best_probability` is NaN for candidates
+        that were dropped.
 
     rankings_ : list of Ranking
         The ranking of each iteration.

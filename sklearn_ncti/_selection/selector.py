@@ -25,7 +25,13 @@ from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import is_continuous
 from ..backbones._backbone import Backbone
 from ..backbones._sources import check_sized, images_and_labels
-from .candidates import by_name, named_pairs, named_transformers, pretrained_of
+from .candidates import (
+    by_name,
+    check_devices,
+    named_pairs,
+    named_transformers,
+    pretrained_of,
+)
 from .context import FitContext, checked_rows, open_memory, with_images
 from .examples import summarize
 from .features import extract
@@ -360,8 +366,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If there are no candidates, two have one name, a name is unknown, `y` is no
-            vector of at least two classes or has another length than `X`, if an image
-            cannot be read, or if all candidates fail.
+            vector of at least two classes or has another length than `X`, if no network has a
+            device to run on, if an image cannot be read, or if all candidates fail.
 
         TypeError
             If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
@@ -389,6 +395,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
+        check_devices([model for _, model in candidates])
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
         prior = known_prior(by_name(self.prior, candidates), candidates, self.normalization)
@@ -581,6 +588,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
+        check_devices([model for _, model in candidates])
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         context = FitContext(
             X_source,

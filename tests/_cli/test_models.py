@@ -130,6 +130,19 @@ def test_the_plan_has_names_of_the_catalogue(run, tmp_path, monkeypatch):
     assert plan["candidates"][0]["n_parameters"] == pytest.approx(11.7e6, rel=0.05)
 
 
+@pytest.mark.parametrize("options", [[], ["--halving"]], ids=["all", "halving"])
+def test_a_missing_device_is_one_line_and_status_2(run, encoders, tmp_path, options):
+    names, table = encoders
+    status, out, err = run(
+        *("rank", table, "--text", "text", "--models", *names, "--device", "cuda:99", *options),
+        *("--json", str(tmp_path / "r.json")),
+    )
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("sklearn-ncti rank: error: --device cuda:99 cannot be used here: ")
+    assert "or --device cpu." in err
+    assert not (tmp_path / "r.json").exists()
+
+
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["rank", "plan"])
 @pytest.mark.parametrize(
     ("values", "reason"),

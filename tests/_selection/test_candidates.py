@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import FitFailedWarning
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_ncti import ModelSelector, TimmBackbone
+from sklearn_ncti import (
+    HalvingModelSelector,
+    ModelSelector,
+    NCTIScorer,
+    TimmBackbone,
+    TorchBackbone,
+)
 from sklearn_ncti._selection import candidates
 from sklearn_ncti._selection.candidates import by_name, named_transformers
 from sklearn_ncti.datasets import Catalogue, load_catalogue
@@ -153,3 +160,50 @@ def test_a_baseline_and_a_prior_may_name_the_model(folders, digits):
 
 def flatten(X):
     return X.reshape(len(X), -1)
+
+
+# --- devices
+
+MISSING = "cuda:99"
+
+
+def unbuilt():
+    raise AssertionError("a network was built")
+
+
+@pytest.mark.parametrize("kind", [ModelSelector, HalvingModelSelector])
+def test_a_missing_device_is_one_error_before_any_work(digits, kind):
+    pytest.importorskip("torch")
+    images, y = digits
+    networks = [
+        (f"n{i}", TorchBackbone(unbuilt, input_size=(3, 8, 8), device=MISSING)) for i in range(3)
+    ]
+    for models in (networks, networks[:1], [("pixels", Refused()), *networks]):
+        selector = kind(models)
+        for work in (selector.fit, selector.source_attributes):
+            with pytest.raises(ValueError, match=f"^device='{MISSING}' cannot be used") as seen:
+                work(images, y)
+            assert len(str(seen.value).splitlines()) == 1
+            assert seen.value.parameter == "device"
+
+
+class Refused(StandardScaler):
+    """A candidate that must not run."""
+
+    def fit(self, X, y=None):
+        raise AssertionError("a candidate has run")
+
+
+def test_one_network_without_its_device_never_ends_a_ranking(digits):
+    torch = pytest.importorskip("torch")
+    images, y = digits
+    scorer = NCTIScorer(n_components=4)
+    bad = ("bad", TorchBackbone(unbuilt, input_size=(3, 8, 8), device=MISSING))
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 8))
+    good = ("good", TorchBackbone(module, input_size=(3, 8, 8), device="cpu"))
+    pixels = ("pixels", FunctionTransformer(flatten))
+    for models in ([bad, good], [bad, pixels]):
+        with pytest.warns(FitFailedWarning, match="1 of 2 candidates failed"):
+            selector = ModelSelector(models, scorer=scorer, refit=False).fit(images, y)
+        assert selector.best_name_ == models[1][0]
+        assert f"device='{MISSING}' cannot be used here" in selector.results_["error"][0]

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from importlib.util import find_spec
@@ -167,7 +167,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     """Rank timm models on images, or text encoders on texts."""
     scoring = options.scoring
     rows, labels, models, baseline = _rank_inputs(options, outputs)
-    normalization = scoring.normalization or "minmax"
+    normalization = scoring.normalization or _default_normalization(models, scoring)
     prior = read_prior(scoring.prior, _names_for_numbers(models), normalization)
     candidates = _candidates(options, models)
     check_devices([item[1] if isinstance(item, tuple) else item for item in candidates])
@@ -286,8 +286,7 @@ def _score(options: ScoreOptions) -> Outcome:
     scoring = options.scoring
     features, labels = load_candidates(options.files, options.features, options.labels)
     check_rows(scoring, labels)
-    # A single candidate cannot be normalised over the candidates.
-    normalization = scoring.normalization or ("minmax" if len(features) > 1 else "absolute")
+    normalization = scoring.normalization or _default_normalization(features, scoring)
     ranking = rank_features(
         features,
         labels,
@@ -301,6 +300,11 @@ def _score(options: ScoreOptions) -> Outcome:
     _show_tracebacks(options, ranking.results["traceback"])
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
     return Outcome(options.command, ranking, _table(ranking), facts, scoring)
+
+
+def _default_normalization(names: Collection[str], scoring: ScoringOptions) -> str:
+    """Return "absolute" for a single candidate, which cannot be normalised over the candidates."""
+    return "absolute" if len(names) == 1 and scoring.prior is None else "minmax"
 
 
 def _prior_of_features(value: str | None, names: Iterable[str], normalization: str) -> Any:

@@ -442,7 +442,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         "--normalization",
         choices=NORMALIZATIONS,
         help="how the components are made comparable before they are added (default: minmax; "
-        "absolute for a single file of features)",
+        "absolute for a single candidate)",
     )
     group.add_argument(
         "--n-components",

@@ -270,6 +270,8 @@ def rank_results(
     columns["error"] = _texts(candidate.error for candidate in candidates)
     columns["traceback"] = _texts(candidate.traceback for candidate in candidates)
     notes = [*notes, *(note for candidate in scored for note in candidate.notes)]
+    if len(scored) == 1:
+        notes.append(_note_on_one(scored[0], len(candidates), normalization, weights))
     if published:
         names = [candidate.name for candidate in candidates]
         notes += published_notes(published, names, sources, normalization, weights)
@@ -282,6 +284,25 @@ def rank_results(
         # Candidates of one width have the same note.
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def _note_on_one(
+    candidate: CandidateResult, n_candidates: int, normalization: str, weights: Mapping[str, float]
+) -> str:
+    """Say that the only candidate with a score is compared with nothing, and what it has."""
+    what = "candidate" if n_candidates == 1 else "candidate with a score"
+    text = f"{candidate.name} is the only {what}, and there is nothing to compare it with. "
+    if normalization == "absolute":
+        text += "Its score is absolute: it needs no other candidate."
+    else:
+        measured = candidate.components
+        parts = measured.absolute if isinstance(measured, Components) else {}
+        score = sum(weights[name] * value for name, value in parts.items())
+        text += (
+            f"Its score is 0 whatever its features are; its absolute score is {score:.2f} "
+            "(normalization='absolute')."
+        )
+    return f"{text} Rank it with other candidates to see which is better."
 
 
 def _aligned(found: Sequence[Components | Failure | None], axis: int = 0) -> Components:

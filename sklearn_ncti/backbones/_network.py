@@ -379,8 +379,8 @@ def resolve_device(device: Any) -> torch.device:
         reason = str(exc).strip().partition("\n")[0]
         raise ParameterError(
             "device",
-            f"{str(device)!r} cannot be used here: {reason.rstrip('.')}. Use device='auto' for the "
-            "best device that is available, or device='cpu'.",
+            f"{str(device)!r} cannot be used here: {reason.rstrip('.')}. Use device='auto' for "
+            "the best device that is available, or device='cpu'.",
         ) from exc
     return found
 

@@ -130,6 +130,27 @@ def test_the_plan_has_names_of_the_catalogue(run, tmp_path, monkeypatch):
     assert plan["candidates"][0]["n_parameters"] == pytest.approx(11.7e6, rel=0.05)
 
 
+def test_one_model_is_shown_with_its_absolute_score(run, encoders, tmp_path):
+    (model, *_), table = encoders
+    command = ["rank", table, "--text", "text", "--models", model, "--device", "cpu"]
+    command += ["--n-components", "4", "--json", str(tmp_path / "r.json"), "--force"]
+    status, out, err = run(*command)
+    assert status == 0, err
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["normalization"] == "absolute"
+    row = document["results"][0]
+    parts = [row[f"normalized_{name}"] for name in ("seli", "ncc", "vc")]
+    assert row["score"] == pytest.approx(sum(parts))
+    assert 0 < row["score"] <= 3
+    shown = " ".join(out.split())
+    assert "net is the only candidate, and there is nothing to compare it with." in shown
+    # What is asked for is done.
+    status, out, _ = run(*command, "--normalization", "minmax")
+    assert json.loads((tmp_path / "r.json").read_text())["results"][0]["score"] == 0
+    shown = " ".join(out.split())
+    assert f"absolute score is {row['score']:.2f} (--normalization absolute)." in shown
+
+
 @pytest.mark.parametrize("options", [[], ["--halving"]], ids=["all", "halving"])
 def test_a_missing_device_is_one_line_and_status_2(run, encoders, tmp_path, options):
     names, table = encoders

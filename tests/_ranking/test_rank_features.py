@@ -105,6 +105,20 @@ def test_one_candidate_has_a_score_and_no_warning(candidates):
     features, y = candidates
     ranking = rank_features({"only": features["noise 0.5"]}, y)
     assert ranking.scores == {"only": 0.0}
+    (note,) = ranking.notes
+    assert note.startswith("only is the only candidate, and there is nothing to compare it with.")
+    expected = NCTIScorer().fit(features["noise 0.5"], y).score()
+    assert f"its absolute score is {expected:.2f} (normalization='absolute')" in note
+    assert note in " ".join(str(ranking).split())
+    ranking = rank_features({"only": features["noise 0.5"]}, y, normalization="absolute")
+    assert ranking.scores["only"] == pytest.approx(expected)
+    assert "Its score is absolute" in ranking.notes[0]
+    # The same where all others have failed; two that have a score are compared.
+    bad = np.full_like(features["noise 0.5"], np.nan)
+    with pytest.warns(FitFailedWarning, match="1 of 2 candidates failed"):
+        ranking = rank_features({"only": features["noise 0.5"], "bad": bad}, y)
+    assert "only is the only candidate with a score" in ranking.notes[0]
+    assert rank_features(features, y).notes == []
 
 
 def test_one_bad_candidate_never_ends_a_ranking(candidates):

@@ -1,7 +1,11 @@
 """The argument parser: commands, options and their help texts."""
 
 import argparse
+import os
+import shlex
+import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,12 +32,19 @@ from .values import (
 )
 
 
+class _WrongArgumentsError(Exception):
+    """The arguments are wrong; `prog` is the command whose help describes them."""
+
+    def __init__(self, prog: str, message: str) -> None:
+        super().__init__(message)
+        self.prog = prog
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error on one line."""
+    """A parser that raises its errors, which then are reported on one line."""
 
     def error(self, message: str) -> NoReturn:
-        say(f"{self.prog}: error: {printable(message)} (see {self.prog} --help)")
-        self.exit(2)
+        raise _WrongArgumentsError(self.prog, message)
 
 
 def parse_options(argv: Sequence[str] | None = None) -> Options:
@@ -54,9 +65,33 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
     SystemExit
         With status 2 if the arguments are wrong, and 0 after ``--help`` or ``--version``.
     """
-    values = vars(make_parser().parse_args(argv))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        values = vars(make_parser().parse_args(argv))
+    except _WrongArgumentsError as exc:
+        message = _on_a_missing_folder(argv, str(exc)) or f"{exc} (see {exc.prog} --help)"
+        say(f"{exc.prog}: error: {printable(message)}")
+        sys.exit(2)
     options: Options = values["to_options"](values)
     return options
+
+
+def _on_a_missing_folder(argv: Sequence[str], message: str) -> str | None:
+    """Say how to write a command whose folder an option took; None if that is not the error."""
+    if not message.endswith("arguments are required: FOLDER"):
+        return None
+    # Options and the number of values behind each.
+    starts = [i for i, argument in enumerate(argv) if argument.startswith("-")]
+    for start, end in pairwise([*starts, len(argv)]):
+        taken = argv[end - 1]
+        if end - start > 2 and os.path.exists(taken):
+            others = [*argv[1 : end - 1], *argv[end:]]
+            corrected = shlex.join(["sklearn-ncti", argv[0], taken, *others])
+            return (
+                f"FOLDER is missing: {argv[start]} takes all values behind it, {taken!r} as well; "
+                f"write the folder first: {corrected}"
+            )
+    return f"FOLDER is missing: write it first, sklearn-ncti {argv[0]} FOLDER --models MODEL"
 
 
 def make_parser() -> argparse.ArgumentParser:

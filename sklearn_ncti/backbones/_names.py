@@ -53,6 +53,7 @@ def check_model_name(name: str, pretrained: bool = True) -> None:
                 "(a revision may follow as '@revision')."
             )
     elif any(character in name for character in ":/\\"):
+        _refuse_folder(name)
         raise ValueError(
             f"model name {name!r} is none of timm's names. Write 'hf-hub:owner/name' for a "
             "model on the Hugging Face hub, or 'local-dir:folder' for a local folder."
@@ -215,6 +216,7 @@ def _check_registered(name: str, pretrained: bool) -> None:
             + (f"Use {now!r}." if now else "The model was removed, with nothing in its place.")
         )
     if not timm.is_model(architecture):
+        _refuse_folder(name)
         raise ValueError(
             f"unknown model {name!r}: timm has no architecture of that name."
             + _closest(architecture, timm.list_models())
@@ -238,6 +240,15 @@ def _check_registered(name: str, pretrained: bool) -> None:
             f"timm has no pre-trained weights for {name!r}. "
             + (f"It has some for: {', '.join(others)}. Or use" if others else "Use")
             + " pretrained=False for random weights."
+        )
+
+
+def _refuse_folder(name: str) -> None:
+    """Raise a ValueError that says what to write if a name is that of a folder."""
+    if os.path.isdir(name):
+        raise ValueError(
+            f"unknown model {name!r}, which is a folder: write 'local-dir:{name}' for the model "
+            "in it."
         )
 
 

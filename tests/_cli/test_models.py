@@ -130,6 +130,26 @@ def test_the_plan_has_names_of_the_catalogue(run, tmp_path, monkeypatch):
     assert plan["candidates"][0]["n_parameters"] == pytest.approx(11.7e6, rel=0.05)
 
 
+def test_a_folder_given_as_a_model_is_refused_with_what_to_write(run, tmp_path, monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.chdir(tmp_path)
+    for name in ("zoo/net", "mine", "images/a", "images/b"):
+        (tmp_path / name).mkdir(parents=True)
+    for label in "ab":
+        (tmp_path / "images" / label / "1.png").touch()
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{t},{y}\n" for t, y in ROWS))
+    whole = str(tmp_path / "mine")
+    for model in ("zoo/net", "./zoo/net", "mine", whole):
+        for source in (["images"], ["t.csv", "--text", "text"]):
+            status, out, err = run("rank", *source, "--models", model)
+            assert (status, out, len(err.splitlines())) == (2, "", 1)
+            assert f"is a folder: write 'local-dir:{model}'" in err
+    # A text encoder of that name may be on the hub.
+    assert (
+        "or 'hf-hub:zoo/net'" in run("rank", "t.csv", "--text", "text", "--models", "zoo/net")[2]
+    )
+
+
 def test_one_model_is_shown_with_its_absolute_score(run, encoders, tmp_path):
     (model, *_), table = encoders
     command = ["rank", table, "--text", "text", "--models", model, "--device", "cpu"]

@@ -84,6 +84,17 @@ def test_tag_without_weights(no_download):
         check_model_name(bare)
 
 
+def test_a_folder_is_no_name(no_download, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("zoo/net", "mine", "resnet18"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("zoo/net", "mine", str(tmp_path / "mine")):
+        with pytest.raises(ValueError, match=f"is a folder: write 'local-dir:{name}'"):
+            check_model_name(name)
+    # A name of timm's is one, whatever is in the current folder.
+    check_model_name("resnet18")
+
+
 def test_old_name(no_download):
     old, new = next((k, v) for k, v in timm.models.get_deprecated_models().items() if v)
     with pytest.raises(ValueError, match=f"'{old}' is an old name.*'{new}'"):

@@ -58,7 +58,10 @@ _ALONE = rf"(?<![^\s(]){_SETTING}(?![\w/=]|\.\w)"
 _CALL = r"\w+\([^()]*\)"
 _OURS = re.compile(rf"(?:NCTIScorer|\w+Backbone)\(({_SETTING}(?:, {_SETTING})*)\)")
 
-_PLACES = re.compile(rf"{_CALL}|{_ALONE}")
+# A name without a value, where it cannot be a word of English.
+_BARE = "|".join(name for name, option in _OPTIONS.items() if "_" in name and option)
+
+_PLACES = re.compile(rf"{_CALL}|{_ALONE}|(?<![^\s(])(?P<bare>{_BARE})(?![\w=/]|\.\w)")
 
 
 def in_options(text: object) -> str:
@@ -87,6 +90,8 @@ def in_options(text: object) -> str:
 
 def _translated(found: re.Match[str]) -> str:
     """Return what stands for a setting, or for the arguments of an object."""
+    if found["bare"] is not None:
+        return _OPTIONS[found["bare"]]
     if found[1] is not None:
         return _option(found[1], ast.literal_eval(found[2]))
     ours = _OURS.fullmatch(found[0])

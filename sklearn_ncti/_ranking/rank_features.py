@@ -422,7 +422,9 @@ def _of_failures(failed: Mapping[str, Failure]) -> list[str]:
     """Return a line for each error, without its traceback, and one for those that are many."""
     names: dict[str, list[str]] = {}
     for name, failure in failed.items():
-        names.setdefault(failure.error.partition("\n")[0].rstrip("."), []).append(name)
+        error = failure.error.partition("\n")[0].rstrip(".")
+        # Errors that differ by the name alone have one cause.
+        names.setdefault(error.replace(repr(name), "the candidate"), []).append(name)
     lines = [
         f"{len(of_error)} candidate(s) ({_first_of(of_error)}) failed with: {error}."
         for error, of_error in list(names.items())[:_SHOWN]

@@ -30,6 +30,7 @@ from sklearn_ncti._cli.words import _OPTIONS, in_options
         ("max_parameters=5000000.0 removes", "--max-parameters 5 removes"),
         ("self_supervised=False removes", "--no-self-supervised removes"),
         ("NCTIScorer(shrinkage=0.1) treats", "--shrinkage 0.1 treats"),
+        ("add rows, or lower n_components.", "add rows, or lower --n-components."),
         ("NCTIScorer(cv=5, n_components=3)", "--cv 5 --n-components 3"),
     ],
 )
@@ -52,6 +53,9 @@ def test_parameters_become_options(text, shown):
         # What describes an object is not to be typed either.
         "NearestCenterClassifier(cv='loo', shrinkage='scale-free')",
         "1 candidate(s) failed",
+        # Names that are words as well, and names in paths.
+        "the device and the batch of the scorer",
+        "n_components.npz, max_time/x and n_resamples_",
     ],
 )
 def test_other_text_stays(text):

@@ -183,6 +183,25 @@ def test_many_failures_are_few_lines(problem):
     assert any("contains NaN" in trace for trace in seen.value.tracebacks)
 
 
+class Named(BaseEstimator):
+    """A scorer that fails with what stands in the features."""
+
+    def fit(self, X, y):
+        raise OSError(f"no weights of {X[0, 0]!r} here\nmore")
+
+    def score(self, X=None, y=None):
+        return 0.0
+
+
+def test_errors_that_differ_by_the_name_are_one_line():
+    features = {name: np.full((4, 2), name, dtype=object) for name in ("a", "b", "c")}
+    with pytest.raises(ValueError, match="All 3 candidates failed") as seen:
+        rank_features(features, [0, 0, 1, 1], scorer=Named())
+    expected = "3 candidate(s) (a, b, c) failed with: OSError: no weights of the candidate here."
+    assert expected in str(seen.value)
+    assert "more" not in str(seen.value)
+
+
 def test_other_scorers(candidates):
     features, y = candidates
     ranking = rank_features(features, y, scorer=NearestCenterClassifier())

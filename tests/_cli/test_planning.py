@@ -70,7 +70,7 @@ def test_unknown_values_are_empty_and_null(run, tmp_path):
     ("options", "reason"),
     [
         (["--license", "gpl"], "license has 'gpl', which is none of: "),
-        (["--pretrained-on", "mnist"], "pretrained_on has 'mnist', which is none of: "),
+        (["--pretrained-on", "mnist"], "--pretrained-on has 'mnist', which is none of: "),
         (["--max-gmacs", "0"], "no model is left: --max-gmacs 0 removes the last"),
         (["resnet999*"], "names: 'resnet999*' matches none of"),
         (["--max-gmacs", "few"], "argument --max-gmacs: invalid"),

@@ -123,17 +123,16 @@ def _run(options: Options) -> int:
         say(f"sklearn-ncti {options.command}: interrupted")
         return 130
     except Exception as exc:
-        _show_tracebacks(options, getattr(exc, "tracebacks", None) or _formatted(exc))
-        return _report_failure(options.command, exc)
+        return _report_failure(options.command, exc, verbose=_is_verbose(options))
 
 
-def _formatted(exc: Exception) -> list[str]:
-    return ["".join(traceback.format_exception(exc))]
+def _is_verbose(options: Options) -> bool:
+    return not isinstance(options, ModelsOptions) and options.verbose
 
 
-def _show_tracebacks(options: Options, texts: Iterable[str]) -> None:
+def _show_tracebacks(texts: Iterable[str], verbose: bool) -> None:
     """Write tracebacks to standard error, each once, if they are asked for."""
-    if getattr(options, "verbose", False) or os.environ.get(_TRACEBACK):
+    if verbose or os.environ.get(_TRACEBACK):
         for text in dict.fromkeys(filter(None, texts)):
             say(text.rstrip())
 
@@ -190,7 +189,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     )
     say(f"{len(models)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
     ranking = selector.fit(rows, labels).ranking_
-    _show_tracebacks(options, ranking.results["traceback"])
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
     facts = _facts(selector, len(rows)) | {"models": {models[model]: model for model in models}}
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
@@ -297,7 +296,7 @@ def _score(options: ScoreOptions) -> Outcome:
         baseline=read_baseline(scoring.baseline, features),
         prior=_prior_of_features(scoring.prior, features, normalization),
     )
-    _show_tracebacks(options, ranking.results["traceback"])
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
     return Outcome(options.command, ranking, _table(ranking), facts, scoring)
 
@@ -324,6 +323,7 @@ def _demo(options: DemoOptions) -> Outcome:
     say(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits")
     candidates = [(name, backbone.set_params(verbose=1)) for name, backbone in zoo]
     ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
     accuracies, deviations = load_zoo_accuracies(return_std=True)
     agreement = ranking.agreement(accuracies)
     facts = {
@@ -420,8 +420,10 @@ def _write_line(stream: TextIO | None, text: str) -> None:
     write_to(stream, f"{text}\n")
 
 
-def _report_failure(command: str, exc: Exception, what: str = "") -> int:
+def _report_failure(command: str, exc: Exception, what: str = "", *, verbose: bool = False) -> int:
     """Report an error on one line of standard error, and return the exit status."""
+    of_candidates = exc.tracebacks if isinstance(exc, AllFailedError) else []
+    _show_tracebacks(of_candidates or ["".join(traceback.format_exception(exc))], verbose)
     if isinstance(exc, AllFailedError):
         reason = in_options(f"{exc.reason} --verbose shows the tracebacks.")
     elif isinstance(exc, _EXPECTED):

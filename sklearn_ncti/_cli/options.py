@@ -140,6 +140,7 @@ class DemoOptions:
 
     output: Path
     force: bool
+    verbose: bool = False
 
 
 Options = RankOptions | ScoreOptions | ModelsOptions | DemoOptions

@@ -1,22 +1,18 @@
 """The argument parser: commands, options and their help texts."""
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from .._scoring.bootstrap import MAX_RESAMPLES
 from .._scoring.normalization import NORMALIZATIONS
-from .._utils.terminal import printable, say
 from .._version import __version__
 from ..backbones._pooling import POOLINGS
 from ..datasets import load_catalogue
+from .arguments import Parser, arguments_reported
 from .options import Options
 from .values import (
     at_least,
@@ -30,21 +26,6 @@ from .values import (
     shrinkage,
     within,
 )
-
-
-class _WrongArgumentsError(Exception):
-    """The arguments are wrong; `prog` is the command whose help describes them."""
-
-    def __init__(self, prog: str, message: str) -> None:
-        super().__init__(message)
-        self.prog = prog
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises its errors, which then are reported on one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _WrongArgumentsError(self.prog, message)
 
 
 def parse_options(argv: Sequence[str] | None = None) -> Options:
@@ -65,38 +46,15 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
     SystemExit
         With status 2 if the arguments are wrong, and 0 after ``--help`` or ``--version``.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    try:
+    with arguments_reported(sys.argv[1:] if argv is None else argv):
         values = vars(make_parser().parse_args(argv))
-    except _WrongArgumentsError as exc:
-        message = _on_a_missing_folder(argv, str(exc)) or f"{exc} (see {exc.prog} --help)"
-        say(f"{exc.prog}: error: {printable(message)}")
-        sys.exit(2)
     options: Options = values["to_options"](values)
     return options
 
 
-def _on_a_missing_folder(argv: Sequence[str], message: str) -> str | None:
-    """Say how to write a command whose folder an option took; None if that is not the error."""
-    if not message.endswith("arguments are required: FOLDER"):
-        return None
-    # Options and the number of values behind each.
-    starts = [i for i, argument in enumerate(argv) if argument.startswith("-")]
-    for start, end in pairwise([*starts, len(argv)]):
-        taken = argv[end - 1]
-        if end - start > 2 and os.path.exists(taken):
-            others = [*argv[1 : end - 1], *argv[end:]]
-            corrected = shlex.join(["sklearn-ncti", argv[0], taken, *others])
-            return (
-                f"FOLDER is missing: {argv[start]} takes all values behind it, {taken!r} as well; "
-                f"write the folder first: {corrected}"
-            )
-    return f"FOLDER is missing: write it first, sklearn-ncti {argv[0]} FOLDER --models MODEL"
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="sklearn-ncti",
         description="Rank pre-trained backbones on labelled images or texts before fine-tuning "
         "any of them.",
@@ -236,6 +194,7 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
         help="folder for ranking.json and ranking.png (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    _add_verbose(parser)
     parser.set_defaults(to_options=demo_options)
 
 

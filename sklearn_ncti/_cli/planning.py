@@ -98,7 +98,7 @@ def _facts_of_texts(options: RankOptions) -> list[CandidateFacts]:
 
 
 def ask_before_download(
-    options: RankOptions, models: Mapping[str, str], rows: Sequence[str]
+    options: RankOptions, models: Mapping[str, str], rows: Sequence[Any]
 ) -> None:
     """Ask before a large download, with the plan.
 

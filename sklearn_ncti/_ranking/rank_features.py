@@ -422,7 +422,7 @@ def _of_failures(failed: Mapping[str, Failure]) -> list[str]:
     """Return a line for each error, without its traceback, and one for those that are many."""
     names: dict[str, list[str]] = {}
     for name, failure in failed.items():
-        error = failure.error.partition("\n")[0].rstrip(".")
+        error = _first_line(failure.error).rstrip(".")
         # Errors that differ by the name alone have one cause.
         names.setdefault(error.replace(repr(name), "the candidate"), []).append(name)
     lines = [
@@ -433,6 +433,10 @@ def _of_failures(failed: Mapping[str, Failure]) -> list[str]:
     return lines + ([f"{len(more)} more failed with other errors."] if more else [])
 
 
+def _first_line(error: str) -> str:
+    return error.partition("\n")[0]
+
+
 def _first_of(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -440,11 +444,11 @@ def _first_of(names: Sequence[str]) -> str:
 
 def _report_missing(columns: Mapping[str, np.ndarray], additional: Iterable[str]) -> None:
     """Warn once about the values that additional scorers do not have."""
-    missing = {name: int((columns[f"{name}_error"] != "").sum()) for name in additional}
+    errors = {name: [*filter(None, columns[f"{name}_error"])] for name in additional}
     parts = [
-        f"{name} for {count} candidate(s), first {next(filter(None, columns[f'{name}_error']))}"
-        for name, count in missing.items()
-        if count
+        f"{name} for {len(found)} candidate(s), first {_first_line(found[0])}"
+        for name, found in errors.items()
+        if found
     ]
     if parts:
         warnings.warn(

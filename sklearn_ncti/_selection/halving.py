@@ -451,7 +451,8 @@ class HalvingModelSelector(ModelSelector):
 
 
 def _warn_of_failures(results, stop):
-    errors = "; ".join(f"{result.name}: {result.error}" for result in results)
+    lines = [f"{result.name}: {result.error.partition(chr(10))[0]}" for result in results]
+    errors = "; ".join(lines)
     warnings.warn(
         f"{stop}, so that the ranking on fewer rows stays ({errors}).",
         FitFailedWarning,

@@ -90,7 +90,10 @@ def shown_names(models: Sequence[str], given: Mapping[str, str]) -> dict[str, st
     names |= names_of_folders(folders, {names[m] for m in models if m not in set(folders)})
     name, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
-        raise UsageError(f"--models has {count} models named {name!r}; choose another NAME=")
+        raise UsageError(
+            f"--models has {count} models named {name!r}; give one another name, as NAME=MODEL, or "
+            "leave it out"
+        )
     return names
 
 

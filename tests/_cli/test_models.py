@@ -54,8 +54,10 @@ def test_shown_names(tmp_path, monkeypatch):
     assert shown_names(models, given) == {model: shown.get(model, model) for model in models}
     # A folder makes way for a name that was given; another model cannot.
     assert shown_names(["local-dir:zoo/x", "a"], {"a": "x"})["local-dir:zoo/x"] == "zoo/x"
-    with pytest.raises(UsageError, match="2 models named 'a'; choose another NAME="):
+    with pytest.raises(UsageError, match="2 models named 'a'; give one another name, as NAME="):
         shown_names(["a", "b"], {"b": "a"})
+    with pytest.raises(UsageError, match="2 models named 'x'"):
+        shown_names(["local-dir:x", "local-dir:./x"], {})
 
 
 @pytest.fixture(scope="module")

@@ -91,8 +91,8 @@ def shown_names(models: Sequence[str], given: Mapping[str, str]) -> dict[str, st
     name, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
         raise UsageError(
-            f"--models has {count} models named {name!r}; give one another name, as NAME=MODEL, or "
-            "leave it out"
+            f"--models has {count} models named {name!r}; give one another name, as NAME=MODEL, "
+            "or leave it out"
         )
     return names
 

@@ -289,7 +289,7 @@ def _tell(context, result, seconds, tally) -> None:
     """Write the line of a candidate to the standard error stream, if it is wanted."""
     if not context.verbose:
         return
-    outcome = result.error.partition("\n")[0] or f"{result.n_features} features"
+    outcome = result.error or f"{result.n_features} features"
     took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
     speed = result.facts.images_per_second
     at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"

@@ -288,9 +288,9 @@ def _demo(options: DemoOptions) -> Outcome:
     say(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits")
     candidates = [(name, backbone.set_params(verbose=1)) for name, backbone in zoo]
     ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
-    _show_tracebacks(ranking.results["traceback"], options.verbose)
     accuracies, deviations = load_zoo_accuracies(return_std=True)
     agreement = ranking.agreement(accuracies)
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
     facts = {
         "n_rows": len(images),
         "n_classes": len(set(labels)),

@@ -60,7 +60,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     transformer will do.
 
     A candidate that fails at any step is ranked last with its error, and a warning names it on
-    one line; `results_["traceback"]` says where it failed.
+    one line; ``results_["traceback"]`` says where it failed.
     Names are checked before anything is downloaded. Image backbones of one input geometry
     share their images: each is read, decoded and resized once. Text backbones of one tokenizer
     share their tokens.

@@ -87,6 +87,7 @@ class RankOptions:
     filters: Filters
     search: SearchOptions
     scoring: ScoringOptions
+    shortlist: int | None
     outputs: Outputs
     verbose: bool
 
@@ -116,6 +117,7 @@ class ScoreOptions:
     features: str | None
     labels: str | None
     scoring: ScoringOptions
+    shortlist: int | None
     outputs: Outputs
     verbose: bool
 

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +21,11 @@ from .._ncti.scorer import NCTIScorer
 from .._ranking.rank_features import rank_features
 from .._ranking.ranking import Ranking
 from .._ranking.table import as_text
-from .._selection.budget import BudgetError
-from .._selection.candidates import without_dropped
+from .._selection.candidates import check_devices, without_dropped
 from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
+from .._utils.errors import AllFailedError, ParameterError
 from .._utils.terminal import printable, say, write_to
 from ..backbones import TextBackbone, TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_zoo, load_zoo_accuracies
@@ -41,9 +41,9 @@ from .inputs import (
     read_prior,
     read_rows,
     row_files,
-    text_model_names,
     weight_files,
 )
+from .models import shown_names, split_models, text_model_names
 from .options import (
     DemoOptions,
     ModelsOptions,
@@ -64,6 +64,7 @@ from .outputs import (
     write_outputs,
 )
 from .planning import ask_before_download, list_models, plan_only
+from .words import in_options, usage_checked
 
 # If this environment variable is set, failures are reported with their tracebacks.
 _TRACEBACK = "SKLEARN_NCTI_TRACEBACK"
@@ -81,14 +82,26 @@ def run(options: Options) -> int:
             warnings.simplefilter("always")
             warnings.showwarning = _show_each_once()
             return _give_out(_perform(options, outputs), outputs)
-    except UsageError as exc:
-        say(f"sklearn-ncti {options.command}: error: {printable(exc)}")
+    except (UsageError, ParameterError) as exc:
+        reason = in_options(exc) if isinstance(exc, ParameterError) else exc
+        say(f"sklearn-ncti {options.command}: error: {printable(reason)}")
         return 2
     except KeyboardInterrupt:
         say(f"sklearn-ncti {options.command}: interrupted")
         return 130
     except Exception as exc:
-        return _report_failure(options.command, exc)
+        return _report_failure(options.command, exc, verbose=_is_verbose(options))
+
+
+def _is_verbose(options: Options) -> bool:
+    return not isinstance(options, ModelsOptions) and options.verbose
+
+
+def _show_tracebacks(texts: Iterable[str], verbose: bool) -> None:
+    """Write tracebacks to standard error, each once, if they are asked for."""
+    if verbose or os.environ.get(_TRACEBACK):
+        for text in dict.fromkeys(filter(None, texts)):
+            say(text.rstrip())
 
 
 def _let_threads_sleep() -> None:
@@ -121,13 +134,15 @@ def _perform(options: Options, outputs: Outputs) -> Result:
 def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     """Rank timm models on images, or text encoders on texts."""
     scoring = options.scoring
-    rows, labels, names, baseline = _rank_inputs(options, outputs)
-    normalization = scoring.normalization or "minmax"
-    prior = read_prior(scoring.prior, names, normalization)
-    ask_before_download(options, names, rows)
+    rows, labels, models, baseline = _rank_inputs(options, outputs)
+    normalization = scoring.normalization or _default_normalization(models, scoring)
+    prior = read_prior(scoring.prior, _names_for_numbers(models), normalization)
+    candidates = _candidates(options, models)
+    check_devices([item[1] if isinstance(item, tuple) else item for item in candidates])
+    ask_before_download(options, models, rows)
     kind = HalvingModelSelector if options.search.halving else ModelSelector
     selector = kind(
-        [_backbone(name, options) for name in names],
+        candidates,
         scorer=_scorer(scoring),
         normalization=normalization,
         refit=False,
@@ -141,12 +156,10 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
         verbose=1,
         **options.search.given(),
     )
-    say(f"{len(names)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
-    try:
-        ranking = selector.fit(rows, labels).ranking_
-    except BudgetError as exc:
-        raise UsageError(f"--{exc.parameter.replace('_', '-')} {exc.reason}") from exc
-    facts = _facts(selector, len(rows))
+    say(f"{len(models)} models on {len(rows)} {options.rows} of {len(set(labels))} classes")
+    ranking = selector.fit(rows, labels).ranking_
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
+    facts = _facts(selector, len(rows)) | {"models": {models[model]: model for model in models}}
     report = partial(selector._report, options.settings())
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
@@ -171,30 +184,45 @@ def _facts(selector: ModelSelector, n_rows: int) -> dict[str, Any]:
 
 def _rank_inputs(
     options: RankOptions, outputs: Outputs
-) -> tuple[Sequence[Any], np.ndarray, list[str], dict[str, float] | None]:
-    """Return rows, labels, model names and baseline, after checks of all that they need."""
-    try:
+) -> tuple[Sequence[Any], np.ndarray, dict[str, str], dict[str, float] | None]:
+    """Return rows, labels, names by model and baseline, after checks of all that they need."""
+    with usage_checked():
         rows, labels = read_rows(options)
-        names = _model_names(options)
+        models = _names_of_models(options)
         check_rows(options.scoring, labels, halving=options.search.halving)
-        baseline = read_baseline(options.scoring.baseline, names)
-        check_not_inputs(outputs, [*row_files(options, rows), *weight_files(names)])
+        baseline = read_baseline(options.scoring.baseline, _names_for_numbers(models))
+        check_not_inputs(outputs, [*row_files(options, rows), *weight_files(models)])
         check_no_new_images(outputs, options.folder)
         if options.cache is not None:
             check_folder(options.cache)
-    except (ValueError, TypeError, OSError) as exc:
-        raise UsageError(exc) from exc
-    return rows, labels, names, baseline
+    return rows, labels, models, baseline
 
 
-def _model_names(options: RankOptions) -> list[str]:
-    """Return the names of the candidates."""
+def _names_of_models(options: RankOptions) -> dict[str, str]:
+    """Return the names of the candidates, by model."""
+    models, given = split_models(options.models)
     if options.text is not None:
-        return text_model_names(options.models)
-    return filtered_names(expand_model_names(without_dropped(options.models)), options.filters)
+        return shown_names(text_model_names(models), given)
+    models = filtered_names(expand_model_names(without_dropped(models)), options.filters)
+    return shown_names(models, given)
 
 
-def _backbone(name: str, options: RankOptions) -> TimmBackbone | TextBackbone:
+def _names_for_numbers(models: Mapping[str, str]) -> list[str]:
+    """Return what a file of numbers may call the candidates: their names and models."""
+    return list(dict.fromkeys([*models.values(), *models]))
+
+
+def _candidates(options: RankOptions, models: Mapping[str, str]) -> list[Any]:
+    """Return the candidates, as pairs where a name was given."""
+    given = split_models(options.models)[1]
+    backbones = {model: _backbone(model, options) for model in models}
+    return [
+        (given[model], backbone) if model in given else backbone
+        for model, backbone in backbones.items()
+    ]
+
+
+def _backbone(model: str, options: RankOptions) -> TimmBackbone | TextBackbone:
     """Return one candidate."""
     shared: dict[str, Any] = {
         "device": options.device,
@@ -204,8 +232,8 @@ def _backbone(name: str, options: RankOptions) -> TimmBackbone | TextBackbone:
         "verbose": int(options.jobs == 1),
     }
     if options.text is not None:
-        return TextBackbone(name, pooling=options.pooling or "mean", **shared)
-    return TimmBackbone(name, num_workers=options.workers, **shared)
+        return TextBackbone(model, pooling=options.pooling or "mean", **shared)
+    return TimmBackbone(model, num_workers=options.workers, **shared)
 
 
 def _scorer(scoring: ScoringOptions) -> Any:
@@ -225,8 +253,7 @@ def _score(options: ScoreOptions) -> Outcome:
     scoring = options.scoring
     features, labels = load_candidates(options.files, options.features, options.labels)
     check_rows(scoring, labels)
-    # A single candidate cannot be normalised over the candidates.
-    normalization = scoring.normalization or ("minmax" if len(features) > 1 else "absolute")
+    normalization = scoring.normalization or _default_normalization(features, scoring)
     ranking = rank_features(
         features,
         labels,
@@ -237,8 +264,14 @@ def _score(options: ScoreOptions) -> Outcome:
         baseline=read_baseline(scoring.baseline, features),
         prior=_prior_of_features(scoring.prior, features, normalization),
     )
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
     facts = {"n_rows": len(labels), "n_classes": len(np.unique(labels))}
     return Outcome(options.command, ranking, _table(ranking), facts, scoring)
+
+
+def _default_normalization(names: Collection[str], scoring: ScoringOptions) -> str:
+    """Return "absolute" for a single candidate, which cannot be normalised over the candidates."""
+    return "absolute" if len(names) == 1 and scoring.prior is None else "minmax"
 
 
 def _prior_of_features(value: str | None, names: Iterable[str], normalization: str) -> Any:
@@ -260,6 +293,7 @@ def _demo(options: DemoOptions) -> Outcome:
     ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
     accuracies, deviations = load_zoo_accuracies(return_std=True)
     agreement = ranking.agreement(accuracies)
+    _show_tracebacks(ranking.results["traceback"], options.verbose)
     facts = {
         "n_rows": len(images),
         "n_classes": len(set(labels)),
@@ -273,7 +307,8 @@ def _demo(options: DemoOptions) -> Outcome:
 
 def _table(ranking: Ranking, columns: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Return the table of a command, with advice in the words of the command line."""
-    return as_text(ranking, columns, elsewhere="the files of --json and --csv")
+    elsewhere = "the files of --json and --csv"
+    return as_text(ranking, columns, elsewhere=elsewhere, words=in_options)
 
 
 def _described(agreement: Mapping[str, float]) -> str:
@@ -291,12 +326,10 @@ def _check_files(options: Options) -> Outputs:
 
     Images and weights of `rank` are not known yet; `_rank_inputs` checks them.
     """
-    try:
+    with usage_checked():
         outputs = _demo_outputs(options) if isinstance(options, DemoOptions) else options.outputs
         check_outputs(outputs)
         check_not_inputs(outputs, _named_inputs(options))
-    except ValueError as exc:
-        raise UsageError(exc) from exc
     return outputs
 
 
@@ -355,12 +388,14 @@ def _write_line(stream: TextIO | None, text: str) -> None:
     write_to(stream, f"{text}\n")
 
 
-def _report_failure(command: str, exc: Exception, what: str = "") -> int:
+def _report_failure(command: str, exc: Exception, what: str = "", *, verbose: bool = False) -> int:
     """Report an error on one line of standard error, and return the exit status."""
-    if os.environ.get(_TRACEBACK):
-        say("".join(traceback.format_exception(exc)).rstrip())
-    if isinstance(exc, _EXPECTED):
-        reason = _in_one_line(str(exc)) or type(exc).__name__
+    of_candidates = exc.tracebacks if isinstance(exc, AllFailedError) else []
+    _show_tracebacks(of_candidates or ["".join(traceback.format_exception(exc))], verbose)
+    if isinstance(exc, AllFailedError):
+        reason = in_options(f"{exc.reason} --verbose shows the tracebacks.")
+    elif isinstance(exc, _EXPECTED):
+        reason = _in_one_line(in_options(exc)) or type(exc).__name__
     else:
         reason = (
             f"unexpected {type(exc).__name__}: {exc}; please report it with its traceback, "
@@ -371,11 +406,7 @@ def _report_failure(command: str, exc: Exception, what: str = "") -> int:
 
 
 def _in_one_line(text: str) -> str:
-    """Return a message as one line, without the tracebacks that it holds of the candidates."""
-    lines = text.split("\n")
-    if "Traceback (most recent call last):" in lines:
-        lines = [line for line in lines if not line.startswith(("Traceback (", " "))]
-    return " ".join(filter(None, lines))
+    return " ".join(filter(None, text.split("\n")))
 
 
 def _show_each_once() -> Callable[..., None]:
@@ -394,7 +425,7 @@ def _show_each_once() -> Callable[..., None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = str(message).partition("\n")[0]
+        text = in_options(str(message).partition("\n")[0])
         if text not in shown:
             shown.add(text)
             say(f"warning: {printable(text)}")

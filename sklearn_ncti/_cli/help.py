@@ -19,7 +19,7 @@ EXAMPLES = {
         ),
         (
             "models of your own on 50 images per class, with confidence intervals",
-            "photos --models local-dir:my_model --limit-per-class 50 --resamples 200",
+            "photos --models mine=local-dir:runs/7 --limit-per-class 50 --resamples 200",
         ),
         (
             "text encoders on a table",
@@ -48,7 +48,7 @@ EXAMPLES = {
 
 # argparse would list all options first, which fills a screen.
 _USAGE = {
-    "rank": "%(prog)s FOLDER --models NAME [NAME ...] [options]",
+    "rank": "%(prog)s FOLDER --models MODEL [MODEL ...] [options]",
     "score": "%(prog)s FILE [FILE ...] [options]",
     "models": "%(prog)s [PATTERN ...] [options]",
 }

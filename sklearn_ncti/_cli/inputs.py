@@ -11,13 +11,15 @@ import numpy as np
 
 from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline
-from ..backbones._text_folder import SMALL_FILES, check_text_model
+from ..backbones._names import is_local, local_folder
+from ..backbones._text_folder import SMALL_FILES
 from ..backbones._texts import check_texts
 from ..datasets import load_images, load_text_table
 from ..datasets._folder import SplitError
 from ..datasets._table import TABLES, unique_names
 from .feature_files import UsageError, is_file, read_features, read_labels
 from .options import Options, RankOptions, ScoreOptions, ScoringOptions, SearchOptions
+from .words import in_options
 
 # Suffixes of the files that hold the weights of a model.
 _WEIGHTS = (".bin", ".pt", ".pth", ".safetensors", ".tar")
@@ -100,22 +102,6 @@ def _of_images(options: RankOptions) -> dict[str, Any]:
         # To ask for models that were not trained on labels is to filter as well.
         **{name: None if value is None else str(value) for name, value in filters.items()},
     }
-
-
-def text_model_names(names: Sequence[str]) -> list[str]:
-    """Return the names of text encoders, after a check of each.
-
-    Raises
-    ------
-    ValueError
-        If one is no name of an encoder, is given twice, or its folder lacks a file.
-    """
-    for name in names:
-        check_text_model(name)
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"the model {repeated[0]!r} is given twice: leave one out.")
-    return list(names)
 
 
 def named_files(options: Options) -> list[Path]:
@@ -291,7 +277,7 @@ def read_baseline(path: Path | None, names: Iterable[str]) -> dict[str, float] |
     try:
         return check_baseline({name: float(value) for name, value in pairs}, list(names))
     except (ValueError, OverflowError) as exc:
-        raise UsageError(f"{option}: {exc}") from exc
+        raise UsageError(f"{option}: {in_options(exc)}") from exc
 
 
 def read_prior(value: str | None, names: Iterable[str], normalization: str) -> Any:
@@ -334,7 +320,7 @@ def read_prior(value: str | None, names: Iterable[str], normalization: str) -> A
     try:
         check_prior(prior, list(names), normalization)
     except (TypeError, ValueError) as exc:
-        raise UsageError(f"{option}: {exc}") from exc
+        raise UsageError(f"{option}: {in_options(exc)}") from exc
     return prior
 
 
@@ -351,10 +337,10 @@ def _read_pairs(path: Path, option: str, wanted: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-def weight_files(names: Iterable[str]) -> Iterator[Path]:
+def weight_files(models: Iterable[str]) -> Iterator[Path]:
     """Yield the files that ``local-dir:`` models are read from."""
-    for name in names:
-        if name.startswith("local-dir:"):
-            folder = Path(name.removeprefix("local-dir:"))
+    for model in models:
+        if is_local(model):
+            folder = local_folder(model)
             yield from (folder / file for file in SMALL_FILES)
             yield from (file for file in folder.glob("*") if file.suffix in _WEIGHTS)

@@ -89,6 +89,7 @@ class RankOptions:
     scoring: ScoringOptions
     shortlist: int | None
     outputs: Outputs
+    verbose: bool
 
     @property
     def rows(self) -> str:
@@ -118,6 +119,7 @@ class ScoreOptions:
     scoring: ScoringOptions
     shortlist: int | None
     outputs: Outputs
+    verbose: bool
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class DemoOptions:
 
     output: Path
     force: bool
+    verbose: bool = False
 
 
 Options = RankOptions | ScoreOptions | ModelsOptions | DemoOptions

@@ -128,15 +128,20 @@ def check_outputs(outputs: Outputs) -> None:
     Raises
     ------
     ValueError
-        If a file exists and may not be overwritten, if it cannot be written, if two outputs
-        are the same file, or if the suffix of the picture is not that of a format.
+        If a file exists and may not be overwritten, if it cannot be written or is named "-", if
+        two outputs are the same file, or if the suffix of the picture is not that of a format.
 
     ImportError
         If a picture is wanted and matplotlib is not installed.
     """
+    paths = outputs.paths()
+    for option, path in paths.items():
+        if str(path) == "-":
+            raise ValueError(
+                f"--{option} - names no file: standard output has the table; name a file"
+            )
     if outputs.plot is not None:
         _check_picture(outputs.plot)
-    paths = outputs.paths()
     for path in paths.values():
         _check_output(path, force=outputs.force)
     for (a, path), (b, other) in combinations(paths.items(), 2):
@@ -281,6 +286,8 @@ def _ranking_entries(outcome: Outcome) -> dict[str, Any]:
 
 def _csv(outcome: Result, path: Path) -> bytes:
     rows = outcome.rows if isinstance(outcome, Listing) else _rows(outcome.ranking)
+    # A traceback has many lines.
+    rows = [{name: row[name] for name in row if name != "traceback"} for row in rows]
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, fieldnames=list(rows[0]))
     writer.writeheader()

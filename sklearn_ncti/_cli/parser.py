@@ -1,18 +1,18 @@
 """The argument parser: commands, options and their help texts."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from .._scoring.normalization import NORMALIZATIONS
 from .._utils.resampling import MAX_RESAMPLES
-from .._utils.terminal import printable, say
 from .._version import __version__
 from ..backbones._pooling import POOLINGS
 from ..datasets import load_catalogue
+from .arguments import Parser, arguments_reported
 from .help import improve_help
 from .options import Options
 from .values import (
@@ -27,14 +27,6 @@ from .values import (
     shrinkage,
     within,
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error on one line."""
-
-    def error(self, message: str) -> NoReturn:
-        say(f"{self.prog}: error: {printable(message)} (see {self.prog} --help)")
-        self.exit(2)
 
 
 def parse_options(argv: Sequence[str] | None = None) -> Options:
@@ -55,14 +47,15 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
     SystemExit
         With status 2 if the arguments are wrong, and 0 after ``--help`` or ``--version``.
     """
-    values = vars(make_parser().parse_args(argv))
+    with arguments_reported(sys.argv[1:] if argv is None else argv):
+        values = vars(make_parser().parse_args(argv))
     options: Options = values["to_options"](values)
     return options
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="sklearn-ncti",
         description="Rank pre-trained backbones on labelled images or texts before fine-tuning "
         "any of them.",
@@ -123,10 +116,10 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "--models",
         nargs="+",
         required=True,
-        metavar="NAME",
+        metavar="MODEL",
         help="models to rank: names of timm models, wildcards in quotes ('convnext_t*'), "
         "local-dir:FOLDER or hf-hub:OWNER/NAME; with --text, encoders of transformers: "
-        "local-dir:FOLDER or OWNER/NAME",
+        "local-dir:FOLDER or OWNER/NAME. NAME=MODEL gives a model a name of your choice",
     )
     _add_plan(parser)
     _add_filters(parser)
@@ -140,6 +133,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write an interactive report as a single HTML file",
     )
+    _add_verbose(parser)
     parser.set_defaults(to_options=rank_options)
 
 
@@ -167,6 +161,7 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
     )
     _add_scoring(parser)
     _add_outputs(parser)
+    _add_verbose(parser)
     parser.set_defaults(to_options=score_options)
 
 
@@ -204,6 +199,7 @@ def _fill_demo(parser: argparse.ArgumentParser) -> None:
         help="folder for ranking.json and ranking.png (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    _add_verbose(parser)
     parser.set_defaults(to_options=demo_options)
 
 
@@ -445,7 +441,7 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         "--normalization",
         choices=NORMALIZATIONS,
         help="how the components are made comparable before they are added (default: minmax; "
-        "absolute for a single file of features)",
+        "absolute for a single candidate)",
     )
     group.add_argument(
         "--n-components",
@@ -474,6 +470,16 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         help="regularisation of the scatter matrices: 'adaptive', 'scale-free' (the same for "
         "features in any units), or a number in [0, 1] for all candidates (default: %(default)s)",
+    )
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the commands whose candidates can fail."""
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show the tracebacks of candidates that fail, which are one line each otherwise",
     )
 
 

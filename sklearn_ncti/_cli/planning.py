@@ -1,7 +1,8 @@
 """What the command line says and asks before the work: models, plan, downloads."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from .._selection.plan import (
 from .._utils.terminal import is_terminal, printable, say
 from ..backbones import TextBackbone, expand_model_names
 from ..datasets import Catalogue, load_catalogue
-from .inputs import UsageError, read_rows, text_model_names
+from .inputs import UsageError, read_rows
+from .models import shown_names, split_models, text_model_names
 from .options import ModelsOptions, RankOptions
 from .outputs import Listing, plain
+from .words import usage_checked
 
 # Columns of the table of models: header, column of the catalogue, and how a value is shown.
 _TABLE = (
@@ -45,11 +48,9 @@ def list_models(options: ModelsOptions) -> Listing:
     UsageError
         If a filter cannot be read, or no model is left.
     """
-    try:
+    with usage_checked():
         catalogue = load_catalogue()
         kept = catalogue.take(options.filters.kept(catalogue))
-    except (ValueError, TypeError) as exc:
-        raise UsageError(exc) from exc
     kept = kept.sort_by(options.sort, ascending=not options.descending)
     columns = {name: kept[name].tolist() for name in kept}
     rows = [{name: plain(values[i]) for name, values in columns.items()} for i in range(len(kept))]
@@ -69,11 +70,9 @@ def plan_only(options: RankOptions) -> Listing:
         raise UsageError("--dry-run ranks nothing; leave out --shortlist")
     if options.outputs.plot is not None or options.outputs.html is not None:
         raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
-    try:
+    with usage_checked():
         rows, _ = read_rows(options)
         facts = _facts_of_texts(options) if options.text is not None else _facts_of_images(options)
-    except (ValueError, TypeError, OSError) as exc:
-        raise UsageError(exc) from exc
     plan = _plan(facts, rows, options)
     document = plan.to_dict()
     text = str(plan)
@@ -86,22 +85,27 @@ def plan_only(options: RankOptions) -> Listing:
 
 
 def _facts_of_images(options: RankOptions) -> list[CandidateFacts]:
+    models, given = split_models(options.models)
     # Without timm, whose import takes longer than the plan.
-    names = names_without_timm(options.models)
-    without_timm = names is not None
-    names = filtered_names(names or expand_model_names(options.models), options.filters)
-    return facts_of_names(names) if without_timm else _facts(names)
+    known = names_without_timm(models)
+    models = filtered_names(known or expand_model_names(models), options.filters)
+    names = shown_names(models, given)
+    return _named(facts_of_names(models), names) if known is not None else _facts(names)
 
 
 def _facts_of_texts(options: RankOptions) -> list[CandidateFacts]:
-    names = text_model_names(options.models)
-    return facts_of_candidates([(name, TextBackbone(name)) for name in names])
+    models, given = split_models(options.models)
+    names = shown_names(text_model_names(models), given)
+    return facts_of_candidates([(name, TextBackbone(model)) for model, name in names.items()])
 
 
-def ask_before_download(options: RankOptions, names: Sequence[str], rows: Sequence[Any]) -> None:
+def ask_before_download(
+    options: RankOptions, models: Mapping[str, str], rows: Sequence[Any]
+) -> None:
     """Ask before a large download, with the plan.
 
-    What has no published size, as text encoders, does not count.
+    What has no published size, as text encoders, does not count. `models` are the names of the
+    candidates by model.
 
     Raises
     ------
@@ -111,12 +115,12 @@ def ask_before_download(options: RankOptions, names: Sequence[str], rows: Sequen
     if options.yes:
         return
     # No other network is built for it.
-    size = download_bytes(facts_of_names(names)) / 1e9
+    size = download_bytes(facts_of_names(list(models))) / 1e9
     if options.search.max_download is not None:
         size = min(size, options.search.max_download)
     if size <= options.ask_above:
         return
-    say(str(_plan(_facts(names), rows, options)))
+    say(str(_plan(_facts(models), rows, options)))
     why = (
         f"about {size:.1f} GB would be downloaded, more than --ask-above {options.ask_above:g} GB"
     )
@@ -127,8 +131,14 @@ def ask_before_download(options: RankOptions, names: Sequence[str], rows: Sequen
         raise UsageError("nothing was downloaded")
 
 
-def _facts(names) -> list[CandidateFacts]:
-    return facts_of_candidates([(name, as_transformer(name)) for name in names])
+def _facts(names: Mapping[str, str]) -> list[CandidateFacts]:
+    """Return the facts of candidates, given their names by model."""
+    return facts_of_candidates([(name, as_transformer(model)) for model, name in names.items()])
+
+
+def _named(facts: Sequence[CandidateFacts], names: Mapping[str, str]) -> list[CandidateFacts]:
+    """Return facts of the catalogue under the names of the candidates."""
+    return [replace(fact, name=names[fact.name]) for fact in facts]
 
 
 def _plan(facts, rows, options) -> Plan:

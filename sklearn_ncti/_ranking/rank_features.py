@@ -1,7 +1,6 @@
 """`rank_features`, and from the results of candidates to a `Ranking`."""
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +21,14 @@ from .._scoring.normalization import (
 from .._scoring.scorers import check_scorers, component_names
 from .._scoring.scoring import score_all
 from .._utils.components import Components
+from .._utils.errors import AllFailedError, AllFailedTypeError
 from .._utils.stacklevel import find_stack_level
 from .prior import check_prior, numbers_of, published_notes
 from .ranking import Ranking
 from .results import ranks
+
+# Errors, and candidates of one error, that a message names.
+_SHOWN = 5
 
 
 def rank_features(
@@ -265,7 +268,10 @@ def rank_results(
         additional.append("baseline")
         columns |= _baseline_columns(candidates, baseline)
     columns["error"] = _texts(candidate.error for candidate in candidates)
+    columns["traceback"] = _texts(candidate.traceback for candidate in candidates)
     notes = [*notes, *(note for candidate in scored for note in candidate.notes)]
+    if len(scored) == 1:
+        notes.append(_note_on_one(scored[0], len(candidates), normalization, weights))
     if published:
         names = [candidate.name for candidate in candidates]
         notes += published_notes(published, names, sources, normalization, weights)
@@ -278,6 +284,25 @@ def rank_results(
         # Candidates of one width have the same note.
         notes=list(dict.fromkeys(notes)),
     )
+
+
+def _note_on_one(
+    candidate: CandidateResult, n_candidates: int, normalization: str, weights: Mapping[str, float]
+) -> str:
+    """Say that the only candidate with a score is compared with nothing, and what it has."""
+    what = "candidate" if n_candidates == 1 else "candidate with a score"
+    text = f"{candidate.name} is the only {what}, and there is nothing to compare it with. "
+    if normalization == "absolute":
+        text += "Its score is absolute: it needs no other candidate."
+    else:
+        measured = candidate.components
+        parts = measured.absolute if isinstance(measured, Components) else {}
+        score = sum(weights[name] * value for name, value in parts.items())
+        text += (
+            f"Its score is 0 whatever its features are; its absolute score is {score:.2f} "
+            "(normalization='absolute')."
+        )
+    return f"{text} Rank it with other candidates to see which is better."
 
 
 def _aligned(found: Sequence[Components | Failure | None], axis: int = 0) -> Components:
@@ -372,39 +397,58 @@ def report_failures(
     candidates: Sequence[CandidateResult],
     outcome: str = "and are ranked last; the others are ranked",
 ) -> None:
-    """Warn once about all failures, equal tracebacks together; raise if nothing is left.
+    """Warn once about all failures, equal errors together; raise if nothing is left.
 
     `outcome` says what failed candidates are to the caller.
     """
-    failed = [(c.name, c.failure) for c in candidates if c.failure is not None]
+    failed = {c.name: c.failure for c in candidates if c.failure is not None}
     if not failed:
         return
-    details = "\n".join(
-        f"{count} candidate(s) ({_listed(failed, text)}) failed with:\n{text}"
-        for text, count in Counter(failure.traceback for _, failure in failed).items()
-    )
+    lines = _of_failures(failed)
     if len(failed) == len(candidates):
-        wrong_type = all(failure.is_type_error for _, failure in failed)
-        error = TypeError if wrong_type else ValueError
-        raise error(f"All {len(candidates)} candidates failed.\n{details}")
+        wrong_type = all(failure.is_type_error for failure in failed.values())
+        error = AllFailedTypeError if wrong_type else AllFailedError
+        tracebacks = dict.fromkeys(failure.traceback for failure in failed.values())
+        raise error(f"All {len(candidates)} candidates failed. {' '.join(lines)}", [*tracebacks])
+    lines.append("The column 'traceback' of the results says where.")
     warnings.warn(
-        f"{len(failed)} of {len(candidates)} candidates failed {outcome}.\n{details}",
+        "\n".join([f"{len(failed)} of {len(candidates)} candidates failed {outcome}.", *lines]),
         FitFailedWarning,
         stacklevel=find_stack_level(),
     )
 
 
-def _listed(failed: Sequence[tuple[str, Failure]], text: str) -> str:
-    return ", ".join(name for name, failure in failed if failure.traceback == text)
+def _of_failures(failed: Mapping[str, Failure]) -> list[str]:
+    """Return a line for each error, without its traceback, and one for those that are many."""
+    names: dict[str, list[str]] = {}
+    for name, failure in failed.items():
+        error = _first_line(failure.error).rstrip(".")
+        # Errors that differ by the name alone have one cause.
+        names.setdefault(error.replace(repr(name), "the candidate"), []).append(name)
+    lines = [
+        f"{len(of_error)} candidate(s) ({_first_of(of_error)}) failed with: {error}."
+        for error, of_error in list(names.items())[:_SHOWN]
+    ]
+    more = [name for of_error in list(names.values())[_SHOWN:] for name in of_error]
+    return lines + ([f"{len(more)} more failed with other errors."] if more else [])
+
+
+def _first_line(error: str) -> str:
+    return error.partition("\n")[0]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _report_missing(columns: Mapping[str, np.ndarray], additional: Iterable[str]) -> None:
     """Warn once about the values that additional scorers do not have."""
-    missing = {name: int((columns[f"{name}_error"] != "").sum()) for name in additional}
+    errors = {name: [*filter(None, columns[f"{name}_error"])] for name in additional}
     parts = [
-        f"{name} for {count} candidate(s), first {next(filter(None, columns[f'{name}_error']))}"
-        for name, count in missing.items()
-        if count
+        f"{name} for {len(found)} candidate(s), first {_first_line(found[0])}"
+        for name, found in errors.items()
+        if found
     ]
     if parts:
         warnings.warn(

@@ -4,8 +4,8 @@ import html
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,7 @@ def as_text(
     extra_columns: Mapping[str, Mapping[str, str]] | None = None,
     *,
     elsewhere: str = "`results` and `to_frame()`",
+    words: Callable[[str], str] = str,
 ) -> str:
     """Return a ranking as aligned text that is no wider than the terminal.
 
@@ -63,6 +64,9 @@ def as_text(
 
     elsewhere : str
         Where the columns are that do not fit, for the line that names them.
+
+    words : callable
+        Function from a paragraph below the table to the text that is shown.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def as_text(
         width = _WIDTH
         shown = _fitting(columns, parts, width)
     left_out = [name for name in columns if name not in shown]
-    found = notes(ranking)
+    found = [replace(note, text=words(note.text)) for note in notes(ranking)]
     if left_out:
         text = f"left out to fit {width} characters: {', '.join(left_out)}; {elsewhere} have them"
         found.insert(0, Note(printable(text)))

@@ -153,6 +153,11 @@ class CandidateResult:
         """Class and message of the exception, empty if there was none."""
         return self.failure.error if self.failure is not None else ""
 
+    @property
+    def traceback(self) -> str:
+        """Where the exception was raised, empty if there was none."""
+        return self.failure.traceback if self.failure is not None else ""
+
 
 def capture_errors(
     function: Callable[P, T],

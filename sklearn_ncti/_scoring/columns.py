@@ -162,6 +162,7 @@ COLUMNS = {
         Column("baseline", "baseline", MEASURE, "number that was given for comparison", True),
         Column("baseline_rank", "rank by baseline", "d", "rank by that number", False),
         Column("error", "error", "", "why the candidate has no score; empty if it has one"),
+        Column("traceback", "traceback", "", "where that error was raised; empty without one"),
     )
 }
 

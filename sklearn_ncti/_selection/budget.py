@@ -4,30 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._utils.errors import ParameterError
 from .plan import CandidateFacts, Speed, facts_of_candidates, measure_speed
 from .prior import imagenet_accuracies
 
 _GB = 1e9
-
-
-class BudgetError(ValueError):
-    """A budget is too small for any candidate.
-
-    Parameters
-    ----------
-    parameter : str
-        Name of the parameter that limits the work.
-
-    reason : str
-        Its value and what is wrong with it.
-    """
-
-    def __init__(self, parameter: str, reason: str) -> None:
-        super().__init__(parameter, reason)
-        self.parameter, self.reason = parameter, reason
-
-    def __str__(self) -> str:
-        return f"{self.parameter}={self.reason}"
 
 
 def best_first(
@@ -81,7 +62,7 @@ def affordable(
 
     Raises
     ------
-    BudgetError
+    ParameterError
         If no candidate fits into the budget.
     """
     left_out: dict[str, str] = {}
@@ -110,7 +91,7 @@ def _too_large(facts: Sequence[CandidateFacts], max_download: float) -> dict[str
         else:
             total += size
     if len(left_out) == len(facts):
-        raise BudgetError(
+        raise ParameterError(
             "max_download",
             f"{max_download:g} GB is too small for any candidate: the smallest weights have about "
             f"{min(sizes.values()):.2g} GB. Use more, or smaller candidates.",
@@ -129,7 +110,7 @@ def _too_slow(
     seconds = [fact.seconds(n_first, speed) for fact in facts]
     seconds = [0.0 if math.isnan(second) else second for second in seconds]
     if min(seconds) > max_time:
-        raise BudgetError(
+        raise ParameterError(
             "max_time",
             f"{max_time:g} s is too short for any candidate: the fastest takes about "
             f"{min(seconds):.2g} s for the {n_first} rows of the first iteration. Use more, or "

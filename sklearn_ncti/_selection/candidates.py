@@ -4,7 +4,8 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.base import clone
 
 from .._ranking.report.fine_tuning import Pretrained
 from .._scoring.scorers import is_pair
+from .._utils.errors import ParameterError
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
 from ..backbones import (
@@ -21,7 +23,8 @@ from ..backbones import (
     check_model_name,
     expand_model_names,
 )
-from ..backbones._names import is_wildcard
+from ..backbones._backbone import Backbone
+from ..backbones._names import is_local, is_wildcard, names_of_folders
 from ..backbones._sentence import SentenceEncoder, is_sentence_transformer
 from ..backbones._text_folder import check_text_model, is_at_hand, repository_of
 from ..datasets import load_catalogue
@@ -47,7 +50,8 @@ def named_transformers(
     ----------
     models : list
         Names of timm, wildcards, torch modules, transformers, SentenceTransformers, or (name,
-        model) pairs. A text backbone of several layers is a candidate for each.
+        model) pairs. A text backbone of several layers is a candidate for each. A model of a
+        local folder without a name of its own has that of the folder, see `names_of_folders`.
 
     verbose : int, default=0
         What the backbones of names get.
@@ -79,7 +83,8 @@ def named_transformers(
     """
     if not models:
         raise ValueError("models is empty: at least 1 candidate is needed.")
-    candidates = _numbered(_found(without_dropped(models), verbose, may_download))
+    found = _with_short_names(_found(without_dropped(models), verbose))
+    candidates = _numbered(_of_each_layer(found, may_download))
     repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
     if repeated:
         raise ValueError(
@@ -151,56 +156,132 @@ def _is_dropped(name) -> bool:
     return False
 
 
-def _found(models, verbose, may_download) -> list[tuple[str, Any, bool]]:
-    """Return the name and transformer of every item, and whether the user chose the name."""
-    found: list[tuple[str, Any, bool]] = []
+@dataclass(frozen=True)
+class _Named:
+    """A candidate and its name.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+
+    transformer : transformer
+        What gives the features.
+
+    is_chosen : bool
+        Whether two candidates of this name are an error; they are numbered otherwise.
+
+    is_given : bool
+        Whether the user gave the name with a (name, model) pair.
+    """
+
+    name: str
+    transformer: Any
+    is_chosen: bool = True
+    is_given: bool = False
+
+
+def _found(models, verbose) -> list[_Named]:
+    """Return every item with its name, that of a local folder with its whole path."""
+    found: list[_Named] = []
     from_wildcards: set[str] = set()
     for item in models:
         if isinstance(item, str) and is_wildcard(item):
-            known = {name for name, _, _ in found}
+            known = {named.name for named in found}
             names = [name for name in expand_model_names([item]) if name not in known]
             from_wildcards.update(names)
-            found += [(name, as_transformer(name, verbose), True) for name in names]
+            found += [_Named(name, as_transformer(name, verbose)) for name in names]
         elif isinstance(item, str) and item in from_wildcards:
             continue
         elif is_pair(item):
-            transformer = as_transformer(item[1], verbose)
-            found += _of_each_layer(item[0], transformer, True, may_download)
+            found.append(_Named(item[0], as_transformer(item[1], verbose), is_given=True))
         else:
             transformer = as_transformer(item, verbose)
             chosen = isinstance(transformer, TimmBackbone)
-            name = _default_name(transformer)
-            found += _of_each_layer(name, transformer, chosen, may_download)
+            found.append(_Named(_default_name(transformer), transformer, chosen))
     return found
 
 
-def _of_each_layer(name, transformer, chosen, may_download) -> list[tuple[str, Any, bool]]:
-    """Return a candidate, or one for each layer of a text backbone of several."""
+def _with_short_names(found: list[_Named]) -> list[_Named]:
+    """Name the models of local folders by their folder, unless they were given a name."""
+    folders = {named.name for named in found if is_local(named.name) and not named.is_given}
+    short = names_of_folders(folders, {named.name for named in found} - folders)
+    return [
+        named if named.is_given else replace(named, name=short.get(named.name, named.name))
+        for named in found
+    ]
+
+
+def _of_each_layer(found: list[_Named], may_download: bool) -> list[_Named]:
+    """Put a candidate for each layer in the place of a text backbone of several."""
+    return [of_layer for named in found for of_layer in _layers_of(named, may_download)]
+
+
+def _layers_of(named: _Named, may_download: bool) -> list[_Named]:
+    transformer = named.transformer
     if not isinstance(transformer, TextBackbone) or isinstance(transformer.layer, Integral):
-        return [(name, transformer, chosen)]
+        return [named]
     if not may_download and not is_at_hand(transformer.model, transformer.revision):
-        return [(name, transformer, chosen)]
+        return [named]
     try:
         layers = transformer.layers()
     except Exception:
         # It fails again, and alone, when the candidate runs.
-        return [(name, transformer, chosen)]
+        return [named]
     return [
-        (f"{name} layer {layer}", clone(transformer).set_params(layer=layer), chosen)
+        replace(
+            named,
+            name=f"{named.name} layer {layer}",
+            transformer=clone(transformer).set_params(layer=layer),
+        )
         for layer in layers
     ]
 
 
-def _numbered(found) -> list[tuple[str, Any]]:
+def _numbered(found: list[_Named]) -> list[tuple[str, Any]]:
     """Number the names that nobody chose where several are equal, as make_pipeline does."""
-    total = Counter(name for name, _, chosen in found if not chosen)
+    total = Counter(named.name for named in found if not named.is_chosen)
     seen: Counter[str] = Counter()
     candidates = []
-    for name, transformer, chosen in found:
-        seen[name] += not chosen
-        numbered = not chosen and total[name] > 1
-        candidates.append((f"{name}-{seen[name]}" if numbered else name, transformer))
+    for named in found:
+        seen[named.name] += not named.is_chosen
+        numbered = not named.is_chosen and total[named.name] > 1
+        name = f"{named.name}-{seen[named.name]}" if numbered else named.name
+        candidates.append((name, named.transformer))
     return candidates
+
+
+def by_name(numbers: Any, candidates: Sequence[tuple[str, Any]]) -> Any:
+    """Return numbers of candidates by the names that these are shown with.
+
+    Parameters
+    ----------
+    numbers : dict of str to float, list of such dicts, or any other object
+        Numbers by the name of a candidate or by its model, such as "local-dir:folder". A model
+        that several candidates have, or one that has a number under the name of its candidate
+        already, is left as it is. What is neither a dict nor a list is returned as it is.
+
+    candidates : sequence of (str, transformer)
+        Names and transformers.
+
+    Returns
+    -------
+    numbers : dict of str to float, list of such dicts, or object
+        The same numbers.
+    """
+    if isinstance(numbers, list | tuple):
+        return [by_name(record, candidates) for record in numbers]
+    if not isinstance(numbers, Mapping):
+        return numbers
+    models = [
+        (name, model.model)
+        for name, model in candidates
+        if isinstance(model, TimmBackbone | TextBackbone)
+    ]
+    count = Counter(model for _, model in models)
+    taken = {name for name, _ in candidates if name in numbers}
+    shown = {model: name for name, model in models if count[model] == 1 and name not in taken}
+    return {key if key in taken else shown.get(key, key): numbers[key] for key in numbers}
 
 
 def as_transformer(model: Any, verbose: int = 0) -> Any:
@@ -221,6 +302,39 @@ def as_transformer(model: Any, verbose: int = 0) -> Any:
     if isinstance(model, TextBackbone):
         check_text_model(model.model)
     return model
+
+
+def check_devices(models: Sequence[Any]) -> None:
+    """Check before the work that networks have a device to run on.
+
+    One network among several candidates that has none is a failed candidate, and no error here.
+
+    Parameters
+    ----------
+    models : sequence of transformer
+        The candidates.
+
+    Raises
+    ------
+    ParameterError
+        If no network has one; it is the error of the first.
+    """
+    networks = [model for model in models if isinstance(model, Backbone)]
+    errors = [error for error in map(_device_error, networks) if error is not None]
+    is_one_of_several = len(networks) == 1 < len(models)
+    if errors and len(errors) == len(networks) and not is_one_of_several:
+        raise errors[0]
+
+
+def _device_error(backbone: Backbone) -> ParameterError | None:
+    try:
+        backbone.check_device()
+    except ParameterError as exc:
+        return exc
+    except Exception:
+        # It fails again, with its reason, when the candidate runs.
+        return None
+    return None
 
 
 def pretrained_of(model: Any) -> Pretrained | None:

@@ -186,9 +186,10 @@ class HalvingModelSelector(ModelSelector):
         The candidates by the iteration that they reached, then by their score.
 
     results_ : dict of str to ndarray of shape (n_candidates,)
-        As for :class:`ModelSelector`, from the last iteration of each candidate, with the
-        columns `iteration` (from 1; 0 for a candidate that was left out) and `n_samples` (rows
-        of that iteration). `best_probability` is NaN for candidates that were dropped.
+        As for :class:`ModelSelector`, with the `traceback` of a failure, from the last iteration
+        of each candidate, with the columns `iteration` (from 1; 0 for a candidate that was left
+        out) and `n_samples` (rows of that iteration). `best_probability` is NaN for candidates
+        that were dropped.
 
     rankings_ : list of Ranking
         The ranking of each iteration.
@@ -450,7 +451,8 @@ class HalvingModelSelector(ModelSelector):
 
 
 def _warn_of_failures(results, stop):
-    errors = "; ".join(f"{result.name}: {result.error}" for result in results)
+    lines = [f"{result.name}: {result.error.partition(chr(10))[0]}" for result in results]
+    errors = "; ".join(lines)
     warnings.warn(
         f"{stop}, so that the ranking on fewer rows stays ({errors}).",
         FitFailedWarning,

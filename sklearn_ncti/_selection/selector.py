@@ -25,7 +25,13 @@ from .._utils.sklearn_compat import CallbackSupportMixin
 from .._utils.validation import is_continuous
 from ..backbones._backbone import Backbone
 from ..backbones._sources import check_sized, images_and_labels
-from .candidates import named_pairs, named_transformers, pretrained_of
+from .candidates import (
+    by_name,
+    check_devices,
+    named_pairs,
+    named_transformers,
+    pretrained_of,
+)
 from .context import FitContext, checked_rows, open_memory, with_images
 from .examples import summarize
 from .features import extract
@@ -54,7 +60,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     fine-tuned. Candidates are usually ``timm`` models over images, but any scikit-learn
     transformer will do.
 
-    A candidate that fails at any step is ranked last with its error, and a warning names it.
+    A candidate that fails at any step is ranked last with its error, and a warning names it on
+    one line; ``results_["traceback"]`` says where it failed.
     Names are checked before anything is downloaded. Image backbones of one input geometry
     share their images: each is read, decoded and resized once. Text backbones of one tokenizer
     share their tokens.
@@ -75,7 +82,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         - a transformer, such as ``TimmBackbone("resnet18", batch_size=8)`` or ``PCA()``;
         - a pair (name, any of these but a wildcard).
 
-        Items without a name of their own are named after the model or the class.
+        Items without a name of their own are named after the model or the class; those of a
+        local folder by the folder, with as many of the folders above it as tell it apart from
+        the other candidates: "net", or "a/net" and "b/net".
 
     scorer : "ncti", "robust", estimator, or list of these, default=None
         Scorer of a feature matrix, as in :func:`rank_features`. The first of a list ranks, the
@@ -104,14 +113,15 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     baseline : dict of str to float, default=None
         Numbers by name of candidate, such as published accuracies, with which the ranking is
-        compared.
+        compared. In place of its name, the model of a candidate may stand, such as
+        ``"local-dir:folder"``, where no other candidate has that model.
 
     prior : dict of str to float, list of dict, "imagenet" or "weights", default=None
         What is known of candidates without the target data, as one more component of the
-        score; see :ref:`prior`. "imagenet" takes the published top-1 accuracy of timm models from
-        :func:`~sklearn_ncti.datasets.load_catalogue`. "weights" measures the spectra of the
-        weight matrices of networks (minus the weighted alpha of Martin, Peng and Mahoney, arXiv
-        2002.06716).
+        score; see :ref:`prior`. Names are as in `baseline`. "imagenet" takes the published top-1
+        accuracy of timm models from :func:`~sklearn_ncti.datasets.load_catalogue`. "weights"
+        measures the spectra of the weight matrices of networks (minus the weighted alpha of
+        Martin, Peng and Mahoney, arXiv 2002.06716).
 
     final_estimator : estimator, default=None
         Fitted on the features of the best candidate, for `predict`, `predict_proba`,
@@ -155,11 +165,11 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     results_ : dict of str to ndarray of shape (n_candidates,)
         In the manner of ``cv_results_``, in the order of the candidates: `model`, `rank`,
         `score`, `seli`, `ncc`, `vc`, `normalized_seli`, `normalized_ncc`, `normalized_vc`,
-        `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and `error`
-        (empty where there was none). Of image backbones also `images_per_second`,
-        `decode_time` (seconds of waiting for images) and `device_time` (seconds of the
-        network), NaN for cached features; `n_parameters`, and the `license` of the
-        weights as timm states it, empty where it does not. Of text backbones also
+        `n_features`, `shrinkage`, `extract_time` and `score_time` in seconds, and the
+        `error` and its `traceback` as text (both empty where there was none). Of image
+        backbones also `images_per_second`, `decode_time` (seconds of waiting for images) and
+        `device_time` (seconds of the network), NaN for cached features; `n_parameters`, and the
+        `license` of the weights as timm states it, empty where it does not. Of text backbones also
         `texts_per_second` and `tokens_per_second` (of the network alone) and `n_truncated`
         (texts that are longer than the network takes). With `n_resamples` also
         `score_low`, `score_high`, `rank_low`, `rank_high`, `held` (whether a bound of the
@@ -357,8 +367,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If there are no candidates, two have one name, a name is unknown, `y` is no
-            vector of at least two classes or has another length than `X`, if an image
-            cannot be read, or if all candidates fail.
+            vector of at least two classes or has another length than `X`, if no network has a
+            device to run on, if an image cannot be read, or if all candidates fail.
 
         TypeError
             If an item of `models` is no candidate, or `scorer` cannot score fitted rows.
@@ -386,11 +396,12 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
+        check_devices([model for _, model in candidates])
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
-        prior = known_prior(self.prior, candidates, self.normalization)
+        prior = known_prior(by_name(self.prior, candidates), candidates, self.normalization)
         check_weights(self.weights, summand_names(scorers.ranking, prior))
-        baseline = check_baseline(self.baseline, names)
+        baseline = check_baseline(by_name(self.baseline, candidates), names)
         resampling = check_resampling(self.n_resamples, self.random_state, scorers.ranking, y)
         context = FitContext(
             X,
@@ -558,9 +569,10 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             In the order of the candidates: `model`; the attributes of
             :class:`~sklearn_ncti.SourceAttributes`, `diversity`, `compactness`, `seli`, `nc1`,
             `cdnv` and `class_separation`; `source_score`, the sum of min-max scaled compactness
-            and diversity, in [0, 2]; and `error` (empty where there was none). A candidate that
-            failed has NaN. The number of principal components and the shrinkage are those of
-            the scorer that ranks, where it is :class:`NCTIScorer` or one of its components.
+            and diversity, in [0, 2]; and `error` and `traceback` (both empty where there was
+            none). A candidate that failed has NaN. The number of principal components and the
+            shrinkage are those of the scorer that ranks, where it is :class:`NCTIScorer` or one
+            of its components.
 
         Raises
         ------
@@ -577,6 +589,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         candidates = named_transformers(
             self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
         )
+        check_devices([model for _, model in candidates])
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         context = FitContext(
             X_source,

@@ -86,7 +86,7 @@ def measure_candidates(
     Returns
     -------
     columns : dict of str to ndarray of shape (n_candidates,)
-        Names, attributes, score of the pool and errors.
+        Names, attributes, score of the pool, errors and tracebacks.
     """
     ranking = SourceAttributes(**projection_parameters(context.scorers.ranking))
     context = replace(
@@ -155,4 +155,5 @@ def _columns(results: list[CandidateResult]) -> dict[str, np.ndarray]:
         **columns,
         "source_score": total,
         "error": np.array([result.error for result in results], dtype=object),
+        "traceback": np.array([result.traceback for result in results], dtype=object),
     }

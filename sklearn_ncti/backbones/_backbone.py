@@ -150,6 +150,11 @@ class Backbone(
         """Whether the network runs on a CUDA device."""
         return network_module(self._extra).resolve_device(self.device).type == "cuda"
 
+    def check_device(self) -> None:
+        """Raise a ParameterError if the device cannot be used here."""
+        if self.device not in ("auto", "cpu"):
+            network_module(self._extra).resolve_device(self.device)
+
     def restore(self, n_features_out: int) -> Self:
         """Become fitted with a known number of features, without loading the network."""
         self.n_features_out_ = n_features_out

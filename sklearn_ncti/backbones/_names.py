@@ -4,8 +4,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path, PurePath
 
 from .._utils.optional import import_optional
 
@@ -53,6 +53,7 @@ def check_model_name(name: str, pretrained: bool = True) -> None:
                 "(a revision may follow as '@revision')."
             )
     elif any(character in name for character in ":/\\"):
+        _refuse_folder(name)
         raise ValueError(
             f"model name {name!r} is none of timm's names. Write 'hf-hub:owner/name' for a "
             "model on the Hugging Face hub, or 'local-dir:folder' for a local folder."
@@ -140,12 +141,60 @@ def is_of_hub(name: str) -> bool:
 
 def is_registered(name: str) -> bool:
     """Whether a name is one of timm's own."""
-    return not (is_of_hub(name) or name.startswith("local-dir:"))
+    return not (is_of_hub(name) or is_local(name))
 
 
 def local_folder(name: str) -> Path:
     """Return the folder of a "local-dir:" name."""
     return Path(name.removeprefix("local-dir:"))
+
+
+def is_local(name: str) -> bool:
+    """Whether a name is that of a local folder."""
+    return name.startswith("local-dir:")
+
+
+def names_of_folders(models: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """Return a short name for every "local-dir:" name.
+
+    That is the name of the folder, with as many of the folders above it as tell it apart from the
+    other folders and from names that are taken. Two names of one folder have one short name.
+
+    Parameters
+    ----------
+    models : iterable of str
+        The "local-dir:" names.
+
+    taken : collection of str, default=()
+        Names that other models have.
+
+    Returns
+    -------
+    names : dict of str to str
+        The short names, with "/" between folders, by "local-dir:" name.
+
+    Examples
+    --------
+    >>> from sklearn_ncti.backbones._names import names_of_folders
+    >>> names = names_of_folders(["local-dir:zoo/a/net", "local-dir:zoo/b/net", "local-dir:mine"])
+    >>> list(names.values())
+    ['a/net', 'b/net', 'mine']
+    """
+    parts = {model: Path(os.path.abspath(local_folder(model))).parts for model in models}
+    folders = set(parts.values())
+    return {model: _short_name(own, folders - {own}, taken) for model, own in parts.items()}
+
+
+def _short_name(
+    own: tuple[str, ...], others: Collection[tuple[str, ...]], taken: Collection[str]
+) -> str:
+    """Return the last parts of a path, as few as no other path ends in."""
+    name = ""
+    for count in range(1, len(own) + 1):
+        name = PurePath(*own[-count:]).as_posix()
+        if name not in taken and all(other[-count:] != own[-count:] for other in others):
+            break
+    return name
 
 
 def _closest(word: str, known: Sequence[str]) -> str:
@@ -167,6 +216,7 @@ def _check_registered(name: str, pretrained: bool) -> None:
             + (f"Use {now!r}." if now else "The model was removed, with nothing in its place.")
         )
     if not timm.is_model(architecture):
+        _refuse_folder(name)
         raise ValueError(
             f"unknown model {name!r}: timm has no architecture of that name."
             + _closest(architecture, timm.list_models())
@@ -190,6 +240,15 @@ def _check_registered(name: str, pretrained: bool) -> None:
             f"timm has no pre-trained weights for {name!r}. "
             + (f"It has some for: {', '.join(others)}. Or use" if others else "Use")
             + " pretrained=False for random weights."
+        )
+
+
+def _refuse_folder(name: str) -> None:
+    """Raise a ValueError that says what to write if a name is that of a folder."""
+    if os.path.isdir(name):
+        raise ValueError(
+            f"unknown model {name!r}, which is a folder: write 'local-dir:{name}' for the model "
+            "in it."
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .._linalg.threads import one_torch_thread
+from .._utils.errors import ParameterError
 from .._utils.stacklevel import find_stack_level
 from ._preparation import Preparation
 
@@ -358,7 +359,7 @@ def frozen(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def resolve_device(device: Any) -> torch.device:
-    """Find the torch device that `device` asks for, and that it can be used."""
+    """Return the torch device that `device` asks for; a ParameterError if it cannot be used."""
     if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -376,9 +377,10 @@ def resolve_device(device: Any) -> torch.device:
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         reason = str(exc).strip().partition("\n")[0]
-        raise ValueError(
-            f"device={str(device)!r} cannot be used here: {reason}. "
-            "Use device='auto' for the best device that is there, or 'cpu'."
+        raise ParameterError(
+            "device",
+            f"{str(device)!r} cannot be used here: {reason.rstrip('.')}. Use device='auto' for "
+            "the best device that is available, or device='cpu'.",
         ) from exc
     return found
 

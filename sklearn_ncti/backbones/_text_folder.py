@@ -68,14 +68,21 @@ def check_text_model(name: str) -> None:
         If `name` is no string.
 
     ValueError
-        If it has none of these forms, or the folder lacks its configuration, tokenizer or
-        weights.
+        If it has none of these forms, or is the path of a folder as well, or the folder lacks
+        its configuration, tokenizer or weights.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a text model must be a string; got {name!r}.")
+    is_name = re.fullmatch(r"((hf-hub|hf_hub):)?[\w.-]+/[\w.-]+", name)
     if name.startswith("local-dir:"):
         _check_folder(name, local_folder(name))
-    elif not re.fullmatch(r"((hf-hub|hf_hub):)?[\w.-]+/[\w.-]+", name):
+    elif not is_of_hub(name) and os.path.isdir(name):
+        otherwise = f", or 'hf-hub:{name}' for that of the Hugging Face hub" if is_name else ""
+        raise ValueError(
+            f"the text model {name!r} is a folder: write 'local-dir:{name}' for the model in it"
+            f"{otherwise}."
+        )
+    elif not is_name:
         raise ValueError(
             f"the text model {name!r} is neither 'local-dir:folder' nor 'owner/name' or "
             "'hf-hub:owner/name' for a model on the Hugging Face hub."

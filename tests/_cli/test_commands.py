@@ -103,7 +103,10 @@ def test_rank_takes_them_as_well(run, tmp_path):
     published.write_text(json.dumps({"another": 1.0}))
     status, out, err = run(*argv)
     assert (status, out) == (2, "")
-    assert "baseline has none of the candidates: it has ['another'], and they are ['local" in err
+    assert (
+        "baseline has none of the candidates: it has ['another'], and they are ['model', 'local"
+        in err
+    )
     published.write_text(json.dumps({name: 1.0}))
     status, out, err = run(*argv, "--resamples", "40", "--random-state", "1")
     assert status == 0
@@ -138,7 +141,7 @@ def test_cv_measures_held_out_rows(run, files):
 def test_too_few_resamples_are_one_warning(run, files):
     status, _, err = run("score", *files, "--resamples", "10")
     assert status == 0
-    assert err.startswith("warning: n_resamples=10 are few")
+    assert err.startswith("warning: --resamples 10 are few")
     assert len(err.splitlines()) == 1
 
 
@@ -382,8 +385,36 @@ def test_reasons_of_all_candidates_are_one_line(run, tmp_path, monkeypatch):
         "sklearn-ncti score: failed: All 1 candidates failed. 1 candidate(s) (bad) failed with:"
     )
     assert err.startswith(f"{start} ValueError: Input X contains NaN")
+    assert err.endswith("--verbose shows the tracebacks.\n")
+    assert "attribute" not in err
+    for options in (["--verbose"], ["-v"]):
+        shown = run("score", str(bad), *options)[2]
+        assert shown.startswith("Traceback (most recent call last):\n  File ")
+        assert shown.endswith(err)
     monkeypatch.setenv("SKLEARN_NCTI_TRACEBACK", "1")
     assert "\n  File " in run("score", str(bad))[2]
+
+
+def test_tracebacks_are_shown_on_request_and_are_in_the_json_file(run, files, tmp_path):
+    with np.load(files[0]) as arrays:
+        bad = {"features": np.nan * arrays["features"], "labels": arrays["labels"]}
+    np.savez(tmp_path / "bad.npz", **bad)
+    np.savez(tmp_path / "as bad.npz", **bad)
+    report, table = tmp_path / "r.json", tmp_path / "r.csv"
+    command = ["score", *files, str(tmp_path / "bad.npz"), str(tmp_path / "as bad.npz")]
+    status, out, err = run(*command, "--json", str(report), "--csv", str(table))
+    assert status == 0
+    assert "Traceback" not in out + err
+    rows = {row["model"]: row for row in json.loads(report.read_text())["results"]}
+    assert rows["bad"]["traceback"].startswith("Traceback (most recent call last):")
+    assert rows["wide"]["traceback"] == ""
+    assert "Traceback" not in table.read_text()
+    assert "traceback" not in table.read_text().splitlines()[0].split(",")
+    status, verbose_out, err = run(*command, "--verbose")
+    assert (status, verbose_out) == (0, out)
+    # Equal ones once.
+    assert err.count("Traceback (most recent call last):") == 1
+    assert "ValueError: Input X contains NaN" in err
 
 
 def test_as_a_module():

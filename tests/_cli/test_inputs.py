@@ -153,4 +153,4 @@ def test_splits_are_refused_with_the_option_to_write(run, tmp_path, monkeypatch)
     assert "1 models on 2 images of 2 classes" in err
     status, _, err = run("rank", str(tmp_path), "--split", "no", "--models", "x")
     assert status == 2
-    assert "split='no' is no sub-folder of" in err
+    assert "--split no is no sub-folder of" in err

@@ -25,6 +25,19 @@ def test_nothing_is_overwritten(run, files, tmp_path):
     assert json.loads(mine.read_text())["best"] == "wide"
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html", "--plot"])
+def test_a_dash_is_no_file(run, files, image_folder, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    command = ["score", *files]
+    if option == "--html":
+        command = ["rank", str(image_folder), "--models", "x"]
+    for more in ([], ["--force"]):
+        status, out, err = run(*command, option, "-", *more)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert f"{option} - names no file: standard output has the table; name a file" in err
+    assert not (tmp_path / "-").exists()
+
+
 def test_a_file_that_appears_during_the_work_is_not_overwritten(run, files, tmp_path, monkeypatch):
     mine = tmp_path / "mine.json"
 

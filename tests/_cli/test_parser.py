@@ -15,11 +15,16 @@ def described_options():
     """Options of all commands with their help, by command and name."""
     (commands,) = (action for action in make_parser()._actions if action.dest == "command")
     return {
-        (command, max(action.option_strings, default=action.metavar)): action.help
+        (command, _name_of(action)): action.help
         for command, parser in commands.choices.items()
         for action in parser._actions
         if action.dest != "help"
     }
+
+
+def _name_of(action):
+    long = [name for name in action.option_strings if name.startswith("--")]
+    return max(long, default=action.metavar)
 
 
 def test_options_of_rank():

@@ -70,8 +70,8 @@ def test_unknown_values_are_empty_and_null(run, tmp_path):
     ("options", "reason"),
     [
         (["--license", "gpl"], "license has 'gpl', which is none of: "),
-        (["--pretrained-on", "mnist"], "pretrained_on has 'mnist', which is none of: "),
-        (["--max-gmacs", "0"], "no model is left: max_gmacs=0.0 removes the last"),
+        (["--pretrained-on", "mnist"], "--pretrained-on has 'mnist', which is none of: "),
+        (["--max-gmacs", "0"], "no model is left: --max-gmacs 0 removes the last"),
         (["resnet999*"], "names: 'resnet999*' matches none of"),
         (["--max-gmacs", "few"], "argument --max-gmacs: invalid"),
         (["--max-gmacs", "-1"], "argument --max-gmacs: '-1' is not a number of at least 0"),
@@ -150,7 +150,7 @@ def test_dry_run_refuses_what_a_ranking_needs(run, folder, tmp_path, same_timm):
         "rank", folder, "--models", "resnet18", "--max-gmacs", "0.1", "--dry-run"
     )
     assert (status, out) == (2, "")
-    assert "no model is left: max_gmacs=0.1 removes the last 1 of 1" in err
+    assert "no model is left: --max-gmacs 0.1 removes the last 1 of 1" in err
 
 
 class Terminal:
@@ -212,4 +212,4 @@ def test_a_limit_of_downloads_bounds_what_is_asked_for(folder):
         options = parse_options([*command, "--max-download", limit])
         assert isinstance(options, RankOptions)
         with pytest.raises(UsageError, match="give --yes") if is_asked else nullcontext():
-            ask_before_download(options, names, images)
+            ask_before_download(options, {name: name for name in names}, images)

@@ -105,6 +105,20 @@ def test_one_candidate_has_a_score_and_no_warning(candidates):
     features, y = candidates
     ranking = rank_features({"only": features["noise 0.5"]}, y)
     assert ranking.scores == {"only": 0.0}
+    (note,) = ranking.notes
+    assert note.startswith("only is the only candidate, and there is nothing to compare it with.")
+    expected = NCTIScorer().fit(features["noise 0.5"], y).score()
+    assert f"its absolute score is {expected:.2f} (normalization='absolute')" in note
+    assert note in " ".join(str(ranking).split())
+    ranking = rank_features({"only": features["noise 0.5"]}, y, normalization="absolute")
+    assert ranking.scores["only"] == pytest.approx(expected)
+    assert "Its score is absolute" in ranking.notes[0]
+    # The same where all others have failed; two that have a score are compared.
+    bad = np.full_like(features["noise 0.5"], np.nan)
+    with pytest.warns(FitFailedWarning, match="1 of 2 candidates failed"):
+        ranking = rank_features({"only": features["noise 0.5"], "bad": bad}, y)
+    assert "only is the only candidate with a score" in ranking.notes[0]
+    assert rank_features(features, y).notes == []
 
 
 def test_one_bad_candidate_never_ends_a_ranking(candidates):
@@ -143,6 +157,49 @@ def test_all_failed_raises_with_grouped_tracebacks(problem):
         rank_features({"a": X, "b": X.copy()}, y)
     with pytest.raises(TypeError, match="Sparse data was passed for X"):
         rank_features({"a": sparse}, y)
+
+
+def test_many_failures_are_few_lines(problem):
+    X, y = problem
+    bad = X.copy()
+    bad[0, 0] = np.nan
+    # Each has its own error, as it names its own number of columns.
+    flat = {f"flat {k}": np.zeros((len(y), 2, k)) for k in range(1, 9)}
+    alike = {f"alike {k}": bad for k in range(8)}
+    with pytest.warns(FitFailedWarning, match="16 of 17 candidates failed") as caught:
+        ranking = rank_features({"good": X, **alike, **flat}, y)
+    header, first, *_ = str(caught[0].message).splitlines()
+    assert header.endswith("the others are ranked.")
+    assert (
+        "8 candidate(s) (alike 0, alike 1, alike 2, alike 3, alike 4 and 3 more) failed" in first
+    )
+    assert "Traceback" not in str(caught[0].message)
+    assert len(str(caught[0].message).splitlines()) <= 8
+    assert [bool(text) for text in ranking.results["traceback"]] == [False] + [True] * 16
+    assert "Traceback" not in str(ranking)
+    with pytest.raises(ValueError, match="All 16 candidates failed") as seen:
+        rank_features({**alike, **flat}, y)
+    assert len(str(seen.value).splitlines()) == 1
+    assert any("contains NaN" in trace for trace in seen.value.tracebacks)
+
+
+class Named(BaseEstimator):
+    """A scorer that fails with what stands in the features."""
+
+    def fit(self, X, y):
+        raise OSError(f"no weights of {X[0, 0]!r} here\nmore")
+
+    def score(self, X=None, y=None):
+        return 0.0
+
+
+def test_errors_that_differ_by_the_name_are_one_line():
+    features = {name: np.full((4, 2), name, dtype=object) for name in ("a", "b", "c")}
+    with pytest.raises(ValueError, match="All 3 candidates failed") as seen:
+        rank_features(features, [0, 0, 1, 1], scorer=Named())
+    expected = "3 candidate(s) (a, b, c) failed with: OSError: no weights of the candidate here."
+    assert expected in str(seen.value)
+    assert "more" not in str(seen.value)
 
 
 def test_other_scorers(candidates):

@@ -128,7 +128,16 @@ def test_a_failed_candidate_is_ranked_last(data, how):
     assert len(caught) == 1
     text = str(caught[0].message)
     assert "2 of 5 candidates failed" in text
-    assert "2 candidate(s) (broken, also broken) failed with:\nTraceback" in text
+    error = selector.results_["error"][0].partition("\n")[0].rstrip(".")
+    assert f"\n2 candidate(s) (broken, also broken) failed with: {error}." in text
+    # A line for the error, and the rest of it where it is looked for.
+    assert len(text.splitlines()) == 3
+    assert "Traceback" not in text
+    traces = selector.results_["traceback"]
+    assert traces[1:4].tolist() == [""] * 3
+    for trace in (traces[0], traces[4]):
+        assert trace.startswith("Traceback (most recent call last):")
+        assert error in trace
     np.testing.assert_array_equal(selector.results_["rank"], [4, 3, 1, 2, 4])
     assert selector.ranking_.names[3:] == ["broken", "also broken"]
     message = {
@@ -156,8 +165,13 @@ def test_error_score(data):
 
 def test_all_failed(data):
     X, y = data
-    with pytest.raises(ValueError, match=r"(?s)All 2 candidates failed.*no network today"):
+    with pytest.raises(ValueError, match=r"(?s)All 2 candidates failed.*no network today") as seen:
         ModelSelector([("a", Broken()), ("b", Broken())]).fit(X, y)
+    message = str(seen.value)
+    assert len(message.splitlines()) == 1
+    assert "Traceback" not in message
+    assert len(seen.value.tracebacks) == 1
+    assert "in fit" in seen.value.tracebacks[0]
 
 
 def test_refit_false(data):

@@ -68,7 +68,7 @@ def assert_columns(found, expected, **tolerance):
 def test_columns_are_the_attributes_of_the_features(source, n_jobs):
     X, y = source
     found = ModelSelector(candidates(), n_jobs=n_jobs).source_attributes(X, y)
-    assert list(found) == ["model", *ATTRIBUTES, "source_score", "error"]
+    assert list(found) == ["model", *ATTRIBUTES, "source_score", "error", "traceback"]
     assert found["model"].tolist() == ["all", "few", "noisy", "scaled pca"]
     assert found["error"].tolist() == [""] * 4
     assert_columns(found, expected_columns(candidates(), X, y), **ROUNDING)
@@ -91,6 +91,8 @@ def test_a_candidate_that_fails_ends_nothing(source):
     with pytest.warns(FitFailedWarning, match="1 of 5 candidates failed and have no source"):
         found = ModelSelector(models).source_attributes(X, y)
     assert found["error"][0] == "RuntimeError: no weights here"
+    assert found["traceback"][0].rstrip().endswith("RuntimeError: no weights here")
+    assert not any(found["traceback"][1:])
     whole = ModelSelector(candidates()).source_attributes(X, y)
     for name in [*ATTRIBUTES, "source_score"]:
         assert np.isnan(found[name][0])

@@ -13,6 +13,7 @@ from sklearn_ncti.backbones import (  # noqa: E402
     check_model_name,
     expand_model_names,
 )
+from sklearn_ncti.backbones._names import names_of_folders  # noqa: E402
 
 MODEL = "test_resnet"
 
@@ -83,6 +84,17 @@ def test_tag_without_weights(no_download):
         check_model_name(bare)
 
 
+def test_a_folder_is_no_name(no_download, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("zoo/net", "mine", "resnet18"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("zoo/net", "mine", str(tmp_path / "mine")):
+        with pytest.raises(ValueError, match=f"is a folder: write 'local-dir:{name}'"):
+            check_model_name(name)
+    # A name of timm's is one, whatever is in the current folder.
+    check_model_name("resnet18")
+
+
 def test_old_name(no_download):
     old, new = next((k, v) for k, v in timm.models.get_deprecated_models().items() if v)
     with pytest.raises(ValueError, match=f"'{old}' is an old name.*'{new}'"):
@@ -111,6 +123,43 @@ def test_local_folders_that_timm_cannot_load(no_download, tmp_path):
     check_model_name(name, pretrained=False)
     (tmp_path / "model.safetensors").touch()
     check_model_name(name)
+
+
+# --- short names of folders
+
+
+@pytest.mark.parametrize(
+    ("folders", "taken", "names"),
+    [
+        (["zoo/net", "other/mine"], [], ["net", "mine"]),
+        (["a/x", "b/x"], [], ["a/x", "b/x"]),
+        (["1/a/x", "2/a/x", "2/a/y"], [], ["1/a/x", "2/a/x", "y"]),
+        # One needs a folder more than the others, which keep what is enough for them.
+        (["1/a/x", "2/a/x", "b/x"], [], ["1/a/x", "2/a/x", "b/x"]),
+        # A folder in another of the same name.
+        (["x", "x/x"], [], ["here/x", "x/x"]),
+        (["zoo/resnet18"], ["resnet18"], ["zoo/resnet18"]),
+        (["resnet18"], ["resnet18"], ["here/resnet18"]),
+        (["zoo/net/", "./zoo/net", "zoo/a/../net"], [], ["net", "net", "net"]),
+        ([".", "zoo"], [], ["here", "zoo"]),
+        (["a:b=c"], [], ["a:b=c"]),
+    ],
+)
+def test_folders_are_named_by_as_little_as_tells_them_apart(
+    tmp_path, monkeypatch, folders, taken, names
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    models = [f"local-dir:{folder}" for folder in folders]
+    short = names_of_folders(models, taken)
+    assert [short[model] for model in models] == names
+
+
+def test_what_is_left_has_the_whole_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    whole = (tmp_path / "x").as_posix()
+    endings = [whole[i + 1 :] for i, character in enumerate(whole) if character == "/"]
+    assert names_of_folders(["local-dir:x"], endings) == {"local-dir:x": whole}
 
 
 # --- wildcards

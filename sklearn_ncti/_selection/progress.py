@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import timedelta
 from importlib.util import find_spec
 from threading import RLock
 from typing import Any, Self, TextIO
@@ -84,6 +83,7 @@ class FitProgress:
             self._shares: dict[str, float] = {}
             self._begin = time.monotonic()
             self._end = math.nan
+        self._display.changed(True)
 
     def tell(self, text: str) -> None:
         """Write a line to a log; a bar only shows the new state."""
@@ -96,7 +96,8 @@ class FitProgress:
         def count(n_new: int, what: str) -> None:
             with self._lock:
                 self._rows, self._what = self._rows + n_new, what
-                self._shares[name] = min(1.0, self._shares[name] + n_new / n_rows)
+                # Scores come after the last row.
+                self._shares[name] = min(0.99, self._shares[name] + n_new / n_rows)
             self._display.changed(False)
 
         with self._lock:
@@ -187,8 +188,8 @@ class _Silent:
     def news(self, text: str) -> None:
         """Tell of a new state."""
 
-    def changed(self, ended: bool) -> None:
-        """Show the state, which has changed; a candidate may have ended."""
+    def changed(self, much: bool) -> None:
+        """Show the new state. Rows of a candidate that runs are no large change."""
 
     def close(self) -> None:
         """Leave the stream as it was."""
@@ -208,12 +209,12 @@ class _Log(_Silent):
 
     news = line
 
-    def changed(self, ended: bool) -> None:
+    def changed(self, much: bool) -> None:
         with self._lock:
             step, now = self._progress.step, time.monotonic()
             if step[1] == 0 or step == self._last:
                 return
-            if ended or now - self._time >= _LOG_SECONDS:
+            if much or now - self._time >= _LOG_SECONDS:
                 self._last, self._time = step, now
                 say(self._progress.text())
 
@@ -229,8 +230,6 @@ class _Line(_Silent):
         self._lock = RLock()
         self._stream = sys.stderr
         self._safe = _Safe(sys.stderr)
-        # The last column stays free: some terminals begin a new line when it is written to.
-        self._width = shutil.get_terminal_size().columns - 1
         self._next = 0.0
         sys.stderr = self
         self._draw()
@@ -240,7 +239,7 @@ class _Line(_Silent):
 
     def write(self, text: str) -> int:
         with self._lock:
-            self._safe.write(f"\r{' ' * self._width}\r")
+            self._safe.write(f"\r{' ' * self._width()}\r")
             return self._stream.write(text)
 
     def line(self, text: str) -> None:
@@ -250,8 +249,8 @@ class _Line(_Silent):
     def news(self, text: str) -> None:
         self._draw()
 
-    def changed(self, ended: bool) -> None:
-        if time.monotonic() >= self._next:
+    def changed(self, much: bool) -> None:
+        if much or time.monotonic() >= self._next:
             self._draw()
 
     def close(self) -> None:
@@ -262,11 +261,17 @@ class _Line(_Silent):
 
     def _draw(self) -> None:
         with self._lock:
-            done = int(_BAR * self._progress.fraction)
-            text = self._progress.text(self._width - _BAR - 3)
-            line = f"[{'#' * done:<{_BAR}}] {text}"
-            self._safe.write(f"\r{line}{' ' * (self._width - _n_cells(line))}")
+            done, width = int(_BAR * self._progress.fraction), self._width()
+            line = f"[{'#' * done:<{_BAR}}] {self._progress.text(width - _BAR - 3)}"
+            self._safe.write(f"\r{line}{' ' * (width - _n_cells(line))}")
             self._next = time.monotonic() + _LINE_SECONDS
+
+    def _width(self) -> int:
+        """Return the columns but the last: some terminals go to the next line after that."""
+        columns = 0
+        with suppress(OSError, ValueError):
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        return (columns or shutil.get_terminal_size().columns) - 1
 
 
 class _Bar(_Silent):
@@ -347,7 +352,9 @@ def _in_notebook() -> bool:
 
 def _clock(seconds: float) -> str:
     """Return a duration as minutes and seconds, with hours where there are some."""
-    return str(timedelta(seconds=round(seconds))).removeprefix("0:")
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
 
 
 def _n_cells(text: str) -> int:

@@ -89,7 +89,7 @@ def test_verbose_shows_names_and_errors_that_steer_no_terminal(data, capsys):
     err = capsys.readouterr().err
     # Line breaks stay in the message, but not in the name.
     message = SHOWN.replace(r"\n", "\n")
-    assert f", bad {SHOWN}: ValueError: {message} (" in err
+    assert f"[ModelSelector] bad {SHOWN}: ValueError: {message}\n" in err
     assert not set(err) & UNPRINTABLE
 
 

@@ -146,6 +146,7 @@ def backbone(name, **parameters):
 def test_downloads_show_no_bars_below_that_of_a_fit(server, pixels, capfd, monkeypatch, is_told):
     # The client of the hub then shows its bars without a terminal as well.
     monkeypatch.setenv("TQDM_POSITION", "-1")
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
     with told_to(lambda n_rows, what: None) if is_told else nullcontext():
         backbone("hf-hub:own/good").fit(pixels)
     out, err = capfd.readouterr()

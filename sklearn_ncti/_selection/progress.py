@@ -335,13 +335,19 @@ class _Safe:
 def _display(progress: FitProgress) -> _Silent:
     """Return the display for the standard error stream."""
     in_notebook = _in_notebook()
-    is_dumb = os.environ.get("TERM") == "dumb"
+    is_dumb = os.environ.get("TERM") in ("dumb", "unknown")
     if not in_notebook and (is_dumb or not is_terminal(sys.stderr)):
         return _Log(progress)
-    # rich needs widgets in a notebook.
-    if find_spec("rich") and (not in_notebook or find_spec("ipywidgets")):
-        return _Bar(progress)
-    return _Line(progress)
+    return _Bar(progress) if _has_rich(in_notebook) else _Line(progress)
+
+
+def _has_rich(in_notebook: bool) -> bool:
+    """Whether rich is installed, and in a notebook the widgets that it needs there."""
+    if find_spec("rich") is None:
+        return False
+    from rich.console import Console
+
+    return not in_notebook or (Console().is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def _in_notebook() -> bool:

@@ -37,6 +37,7 @@ def named_pairs(models: Any) -> dict[str, Any]:
 def named_transformers(
     models: Sequence[Any],
     *,
+    verbose: int = 0,
     reserved: Collection[str] = (),
     may_download: bool = True,
 ) -> list[tuple[str, Any]]:
@@ -47,6 +48,9 @@ def named_transformers(
     models : list
         Names of timm, wildcards, torch modules, transformers, SentenceTransformers, or (name,
         model) pairs. A text backbone of several layers is a candidate for each.
+
+    verbose : int, default=0
+        What the backbones of names get.
 
     reserved : collection of str, default=()
         Names that no pair may have.
@@ -75,7 +79,7 @@ def named_transformers(
     """
     if not models:
         raise ValueError("models is empty: at least 1 candidate is needed.")
-    candidates = _numbered(_found(without_dropped(models), may_download))
+    candidates = _numbered(_found(without_dropped(models), verbose, may_download))
     repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
     if repeated:
         raise ValueError(
@@ -147,7 +151,7 @@ def _is_dropped(name) -> bool:
     return False
 
 
-def _found(models, may_download) -> list[tuple[str, Any, bool]]:
+def _found(models, verbose, may_download) -> list[tuple[str, Any, bool]]:
     """Return the name and transformer of every item, and whether the user chose the name."""
     found: list[tuple[str, Any, bool]] = []
     from_wildcards: set[str] = set()
@@ -156,14 +160,14 @@ def _found(models, may_download) -> list[tuple[str, Any, bool]]:
             known = {name for name, _, _ in found}
             names = [name for name in expand_model_names([item]) if name not in known]
             from_wildcards.update(names)
-            found += [(name, as_transformer(name), True) for name in names]
+            found += [(name, as_transformer(name, verbose), True) for name in names]
         elif isinstance(item, str) and item in from_wildcards:
             continue
         elif is_pair(item):
-            transformer = as_transformer(item[1])
+            transformer = as_transformer(item[1], verbose)
             found += _of_each_layer(item[0], transformer, True, may_download)
         else:
-            transformer = as_transformer(item)
+            transformer = as_transformer(item, verbose)
             chosen = isinstance(transformer, TimmBackbone)
             name = _default_name(transformer)
             found += _of_each_layer(name, transformer, chosen, may_download)
@@ -199,10 +203,10 @@ def _numbered(found) -> list[tuple[str, Any]]:
     return candidates
 
 
-def as_transformer(model: Any) -> Any:
+def as_transformer(model: Any, verbose: int = 0) -> Any:
     """Return the transformer for a model in any of its forms."""
     if isinstance(model, str):
-        model = TimmBackbone(model)
+        model = TimmBackbone(model, verbose=max(0, int(verbose) - 1))
     elif is_sentence_transformer(model):
         model = SentenceEncoder(model)
     elif _is_torch_module(model):

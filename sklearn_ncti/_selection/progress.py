@@ -125,7 +125,8 @@ class FitProgress:
             if self._done == self._total:
                 self._end = time.monotonic()
         if result.failure is not None:
-            self._display.line(f"[{self._name}] {printable(result.name)}: {result.error}")
+            first_line = result.error.partition("\n")[0]
+            self._display.line(f"[{self._name}] {printable(result.name)}: {first_line}")
         self._display.changed(True)
 
     def lead(self, ranking: Any, more: str = "") -> None:

@@ -385,7 +385,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         y = scorers.check_labels(y)
         check_consistent_length(X, y)
-        candidates = named_transformers(self.models, reserved=self.get_params(deep=False))
+        candidates = named_transformers(
+            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
+        )
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
         prior = known_prior(self.prior, candidates, self.normalization)
@@ -576,7 +578,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         labels = check_source(X_source, y_source)
-        candidates = named_transformers(self.models, reserved=self.get_params(deep=False))
+        candidates = named_transformers(
+            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
+        )
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         context = FitContext(
             X_source,
@@ -734,7 +738,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             settings = self.get_params(deep=False)
             # The candidates are in the table.
             del settings["models"]
-        candidates = dict(named_transformers(self.models))
+        candidates = dict(named_transformers(self.models, verbose=0))
         best = candidates.get(self.best_name_)
         return ranking_report(
             self.ranking_,

@@ -60,7 +60,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-newest test-oldest test-oldest-scoring test-oldest-torch
-.PHONY: test-kernels lint docs demo clean
+.PHONY: test-kernels lint docs release-check demo clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,7 +84,7 @@ setup: .venv/.test-ready ## Make .venv with the package, everything optional, an
 	$(call install,.venv,$(PYTHON),-e ".[docs]")
 
 .venv-dev/.ready: pyproject.toml
-	$(call install,.venv-dev,$(PYTHON),-e ".[lint]")
+	$(call install,.venv-dev,$(PYTHON),-e ".[lint,release]")
 
 test: test-newest test-oldest ## Run the whole suite, newest packages and then oldest
 
@@ -110,6 +110,9 @@ lint: .venv-dev/.ready ## Check style, format, spelling and types
 
 docs: .venv/.docs-ready ## Build the documentation into docs/_build/html, running the gallery
 	.venv/bin/sphinx-build -W --keep-going docs docs/_build/html
+
+release-check: .venv-dev/.ready .venv/.demo-ready ## Build sdist and wheel, and try them as a user gets them
+	.venv-dev/bin/python .ci/check_release.py --optional .venv
 
 demo: .venv/.demo-ready ## Rank the small bundled models; table here, figure in build/demo
 	.venv/bin/sklearn-ncti demo --output build/demo --force

@@ -33,6 +33,7 @@ templates_path = ["_templates"]
 
 html_theme = "furo"
 html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_math_renderer = "mathml"
 html_title = f"sklearn_ncti {version}"
 

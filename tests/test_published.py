@@ -151,7 +151,7 @@ def test_documentation_shows_what_is_printed(printed):
 @pytest.mark.parametrize(
     ("file", "start", "end"),
     [
-        ("README.md", "## Honest limits", "* With fewer than"),
+        ("README.md", "## Does it work?", "* With fewer than"),
         ("docs/trust.rst", "What has been published", ".. _few-rows:"),
         ("docs/companions.rst", "What not to expect", "Common interface"),
         ("docs/evidence.rst", "In short:", "The same with the functions"),

@@ -9,8 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +26,7 @@ from .._selection.candidates import without_dropped
 from .._selection.halving import HalvingModelSelector
 from .._selection.plan import filtered_names
 from .._selection.selector import ModelSelector
-from .._utils.terminal import flush_or_discard, printable, say, write_to
+from .._utils.terminal import printable, say, write_to
 from ..backbones import TextBackbone, TimmBackbone, expand_model_names
 from ..datasets import load_digit_images, load_zoo, load_zoo_accuracies
 from .inputs import (
@@ -41,6 +40,7 @@ from .inputs import (
     read_baseline,
     read_prior,
     read_rows,
+    row_files,
     text_model_names,
     weight_files,
 )
@@ -62,7 +62,6 @@ from .outputs import (
     check_outputs,
     write_outputs,
 )
-from .parser import parse_options
 from .planning import ask_before_download, list_models, plan_only
 
 # If this environment variable is set, failures are reported with their tracebacks.
@@ -72,40 +71,7 @@ _TRACEBACK = "SKLEARN_NCTI_TRACEBACK"
 _EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, default=None
-        Arguments. If None, those of the process are used.
-
-    Returns
-    -------
-    status : int
-        Exit status.
-    """
-    with _usable_streams():
-        return _run(parse_options(argv))
-
-
-@contextmanager
-def _usable_streams() -> Iterator[None]:
-    """Provide a standard error stream, and leave both streams as the interpreter wants them."""
-    try:
-        # Other packages write to the stream, for example progress bars of downloads, and
-        # fail if it is closed.
-        if sys.stderr is not None:
-            yield
-        else:
-            with open(os.devnull, "w", encoding="utf-8") as nothing, redirect_stderr(nothing):
-                yield
-    finally:
-        flush_or_discard(sys.stdout)
-        flush_or_discard(sys.stderr)
-
-
-def _run(options: Options) -> int:
+def run(options: Options) -> int:
     """Run one command and return the exit status."""
     _let_threads_sleep()
     try:
@@ -202,15 +168,14 @@ def _facts(selector: ModelSelector, n_rows: int) -> dict[str, Any]:
 
 def _rank_inputs(
     options: RankOptions, outputs: Outputs
-) -> tuple[list[str], np.ndarray, list[str], dict[str, float] | None]:
+) -> tuple[Sequence[Any], np.ndarray, list[str], dict[str, float] | None]:
     """Return rows, labels, model names and baseline, after checks of all that they need."""
     try:
         rows, labels = read_rows(options)
         names = _model_names(options)
         check_rows(options.scoring, labels, halving=options.search.halving)
         baseline = read_baseline(options.scoring.baseline, names)
-        images = rows if options.text is None else []
-        check_not_inputs(outputs, [*images, *weight_files(names)])
+        check_not_inputs(outputs, [*row_files(options, rows), *weight_files(names)])
         check_no_new_images(outputs, options.folder)
         if options.cache is not None:
             check_folder(options.cache)

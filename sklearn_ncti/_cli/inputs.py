@@ -13,7 +13,7 @@ from .._ranking.prior import check_prior
 from .._ranking.rank_features import check_baseline
 from ..backbones._text_folder import SMALL_FILES, check_text_model
 from ..backbones._texts import check_texts
-from ..datasets import load_image_folder, load_image_table, load_text_table
+from ..datasets import load_images, load_text_table
 from ..datasets._folder import SplitError
 from ..datasets._table import TABLES, unique_names
 from .feature_files import UsageError, is_file, read_features, read_labels
@@ -29,8 +29,8 @@ _LEAST_RESAMPLES = 40
 PRIORS = {"imagenet": "the names of timm models", "weights": "networks"}
 
 
-def read_rows(options: RankOptions) -> tuple[list[str], np.ndarray]:
-    """Return the images, as paths, or the texts to rank on, and their labels.
+def read_rows(options: RankOptions) -> tuple[Sequence[Any], np.ndarray]:
+    """Return the images or texts to rank on, and their labels.
 
     Raises
     ------
@@ -49,11 +49,18 @@ def read_rows(options: RankOptions) -> tuple[list[str], np.ndarray]:
                 file, text=options.text, label=options.labels, **chosen
             )
             return check_texts(texts), labels
-        if Path(file).suffix.lower() in TABLES and Path(file).is_file():
-            return load_image_table(file, images=options.images, labels=options.labels, **chosen)
-        return load_image_folder(file, **chosen)
+        return load_images(file, images=options.images, labels=options.labels, **chosen)
     except SplitError as exc:
         raise UsageError(exc.advice("--split {!r}")) from exc
+
+
+def row_files(options: RankOptions, rows: Sequence[Any]) -> list[str | Path]:
+    """Return the files that rows are in, but for a table, which the options name."""
+    if options.text is not None:
+        return []
+    if isinstance(rows, list):
+        return rows
+    return [path for path in Path(options.folder).rglob("*") if path.is_file()]
 
 
 def check_kind(options: RankOptions) -> None:

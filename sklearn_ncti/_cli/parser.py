@@ -7,12 +7,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from .._scoring.bootstrap import MAX_RESAMPLES
 from .._scoring.normalization import NORMALIZATIONS
+from .._utils.resampling import MAX_RESAMPLES
 from .._utils.terminal import printable, say
 from .._version import __version__
 from ..backbones._pooling import POOLINGS
 from ..datasets import load_catalogue
+from .help import improve_help
 from .options import Options
 from .values import (
     at_least,
@@ -65,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="sklearn-ncti",
         description="Rank pre-trained backbones on labelled images or texts before fine-tuning "
         "any of them.",
+        epilog="%(prog)s COMMAND --help has the options of a command, and examples.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -102,6 +104,8 @@ def make_parser() -> argparse.ArgumentParser:
             "with their accuracies after fine-tuning. Needs no network connection.",
         )
     )
+    for command, its_parser in commands.choices.items():
+        improve_help(command, its_parser)
     return parser
 
 
@@ -111,7 +115,8 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "folder",
         metavar="FOLDER",
         help="folder with one subfolder per class, or a file (.csv, .tsv, .parquet, .jsonl) with "
-        "a path, or with --text a text, and a label in each row",
+        "a path, or with --text a text, and a label in each row, or a saved data set of Hugging "
+        "Face",
     )
     _add_source(parser)
     parser.add_argument(

@@ -96,7 +96,7 @@ def _facts_of_texts(options: RankOptions) -> list[CandidateFacts]:
     return facts_of_candidates([(name, TextBackbone(name)) for name in names])
 
 
-def ask_before_download(options: RankOptions, names: Sequence[str], rows: Sequence[str]) -> None:
+def ask_before_download(options: RankOptions, names: Sequence[str], rows: Sequence[Any]) -> None:
     """Ask before a large download, with the plan.
 
     What has no published size, as text encoders, does not count.

@@ -387,7 +387,7 @@ class RankingDisplay:
         mark = {"color": "white", "markeredgecolor": "black", "markersize": 6 * text_scale(ax)}
         ax.plot(self.scores, rows, "D", label="score", clip_on=False, **mark)
         for row in rows[np.isnan(self.scores)]:
-            ax.text(0, row, " failed", va="center", style="italic", color="0.35")
+            ax.text(0, row, " no score", va="center", style="italic", color="0.35")
         ax.axvline(0.0, color="black", linewidth=0.8)
         size, longest = fit_rows(ax, len(rows))
         names = [shorten(name, longest) for name in self.names]

@@ -309,7 +309,7 @@ def _of_resamples(ranking) -> list[str]:
     ]
     held = [
         f"{results['model'][i]} (rank {_span(results['rank_low'][i], results['rank_high'][i])})"
-        for i in np.flatnonzero(results["held"])
+        for i in np.flatnonzero(results["held"] & np.isfinite(results["best_probability"]))
     ]
     n_groups = results["group"].max()
     groups = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._utils.resampling import Draws
+from .._utils.resampling import MAX_RESAMPLES, Draws
 from .._utils.stacklevel import find_stack_level
 from .._utils.validation import encode_labels, is_continuous
 from .normalization import EQUAL_SHARE, merge_equal, summed
@@ -17,10 +17,6 @@ from .scorers import can_resample, is_cross_validated
 
 #: Level of all intervals, and at which candidates are told apart.
 LEVEL = 0.95
-
-
-#: Resamples at most: a slip of the keyboard would otherwise never end.
-MAX_RESAMPLES = 100_000
 
 # Resamples add noise to all candidates, which divides z-scores by a larger standard deviation than
 # that of the sample, and moves them towards 0. Intervals are moved back half-way: those that are
@@ -239,16 +235,27 @@ def describe_resamples(
     return columns
 
 
-def surely_behind(resamples: np.ndarray, n_best: int, risk: float) -> np.ndarray:
-    """Tell which candidates the resamples exclude from the first ones.
+def surely_behind(
+    scores: np.ndarray, resamples: np.ndarray, n_best: int, risk: float
+) -> np.ndarray:
+    """Tell which candidates are not among the first ones: multiple comparisons with the best [1]_.
 
-    Candidates are excluded together: in all but a share `risk` of the resamples, none of them is
-    among the first `n_best`, ties included.
+    A candidate is excluded if errors do not explain how far it is below the score of place
+    `n_best`: if its own rise and the largest fall of any candidate add up to less, in all but a
+    share `risk` / `n_best` of the resamples. Of many candidates that are nearly equal, the best
+    has often a low score and is first in no resample; it is not excluded, as errors that are as
+    large as those of the resamples explain its place.
+
+    Rises and falls are taken as the resamples have them, and not the other way round as the errors
+    of the scores would be: a score that a normalisation holds at its upper bound can only fall.
 
     Parameters
     ----------
+    scores : ndarray of shape (n_candidates,)
+        Score of each candidate.
+
     resamples : ndarray of shape (n_resamples, n_candidates)
-        Score of each candidate in every resample.
+        Its score in every resample.
 
     n_best : int
         Number of candidates that are wanted.
@@ -259,17 +266,20 @@ def surely_behind(resamples: np.ndarray, n_best: int, risk: float) -> np.ndarray
     Returns
     -------
     behind : ndarray of bool of shape (n_candidates,)
-        Whether a candidate is excluded. Never all of them.
+        Whether a candidate is excluded. Never all of them, and equal ones together.
+
+    References
+    ----------
+    .. [1] J. C. Hsu, "Multiple Comparisons: Theory and Methods", Chapman & Hall, 1996.
     """
-    first = np.array([(_pairwise_signs(row) < 0).sum(axis=1) < n_best for row in resamples])
-    # Candidates that are equal in all resamples are excluded together or not at all.
-    distinct, which = np.unique(first, axis=1, return_inverse=True)
-    order = np.argsort(distinct.mean(axis=0), kind="stable")
-    # Resamples that have one of the excluded among the first; one more is counted than was seen.
-    hits = np.logical_or.accumulate(distinct[:, order], axis=1).sum(axis=0)
-    behind = np.zeros(len(order), dtype=bool)
-    behind[order] = (1 + hits) / (1 + len(resamples)) <= risk
-    return behind[which.reshape(-1)]
+    if len(scores) <= n_best:
+        return np.zeros(len(scores), dtype=bool)
+    scores = merge_equal(scores)
+    rises = np.array([merge_equal(row) for row in resamples]) - scores
+    gaps = np.sort(scores)[-n_best] - scores
+    # One more is counted than was seen.
+    explained = 1 + (rises - rises.min(axis=1, keepdims=True) >= gaps).sum(axis=0)
+    return explained / (1 + len(resamples)) <= risk / n_best
 
 
 def _interval(

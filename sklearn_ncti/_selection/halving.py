@@ -410,7 +410,9 @@ class HalvingModelSelector(ModelSelector):
         """Return the candidates that may be among the wanted ones, best first."""
         scored = ranking.comparable
         risk = (1 - self.confidence) / max(1, n_iterations - 1)
-        behind = surely_behind(ranking.resamples[:, scored], self.n_best, risk)
+        behind = surely_behind(
+            ranking.results["score"][scored], ranking.resamples[:, scored], self.n_best, risk
+        )
         staying = scored[~behind]
         if self.elimination == "factor":
             limit = max(self.n_best, math.ceil(len(ranking) / self.factor))

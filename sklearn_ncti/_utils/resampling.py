@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Resamples at most: a slip of the keyboard would otherwise never end.
+MAX_RESAMPLES = 100_000
+
 
 @dataclass(frozen=True)
 class Draws:

@@ -387,13 +387,18 @@ def _source_of_column(X: Any) -> Source | None:
 
 def _source_of_table(X: Any) -> Source:
     """Return the images and labels of a Hugging Face data set, found by the types of columns."""
-    images = [name for name, kind in X.features.items() if type(kind).__name__ == "Image"]
+    images = image_columns(X)
     if len(images) != 1:
         raise ValueError(
             f"X is a Hugging Face Dataset with the image columns {images} among "
             f"{X.column_names}. Give one column of images, X[name], and y."
         )
-    return Source(_images_in(X, images[0]), lambda: _labels_in(X))
+    return Source(_images_in(X, images[0]), lambda: _labels_of_table(X))
+
+
+def image_columns(X: Any) -> list[str]:
+    """Return the columns of images of a Hugging Face data set."""
+    return [name for name, kind in X.features.items() if type(kind).__name__ == "Image"]
 
 
 def _images_in(X: Any, column: str) -> ImageSource:
@@ -426,19 +431,27 @@ class _FromTable:
         return item, None
 
 
-def _labels_in(X: Any) -> Any:
+def label_columns(X: Any) -> list[str]:
+    """Return the columns of a Hugging Face data set that may be its labels."""
+    found = [name for name, kind in X.features.items() if type(kind).__name__ == "ClassLabel"]
+    return found or [name for name in _LABEL_KEYS if name in X.features]
+
+
+def _labels_of_table(X: Any) -> Any:
     """Return the labels of a Hugging Face data set, as names where it has them."""
-    features = X.features
-    found = [name for name, kind in features.items() if type(kind).__name__ == "ClassLabel"]
-    found = found or [name for name in _LABEL_KEYS if name in features]
+    found = label_columns(X)
     if len(found) != 1:
         raise ValueError(
             f"X is a Hugging Face Dataset with the label columns {found} among {X.column_names}. "
             "Pass y, such as fit(X, X[name])."
         )
-    (name,) = found
+    return labels_in(X, found[0])
+
+
+def labels_in(X: Any, name: str) -> Any:
+    """Return the labels in a column of a Hugging Face data set, as names where it has them."""
     codes = list(X.with_format(None)[name])
-    names = getattr(features[name], "names", None)
+    names = getattr(X.features[name], "names", None)
     if names is None:
         return codes
     # A test set that is published without its labels has -1 for them.

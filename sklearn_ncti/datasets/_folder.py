@@ -5,8 +5,11 @@ import warnings
 from collections import Counter
 from numbers import Integral
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 # Of the formats that every supported pillow reads by itself, the common ones.
 _EXTENSIONS = frozenset(
@@ -179,8 +182,8 @@ def check_limit(limit_per_class: int | None) -> None:
             raise ValueError(f"limit_per_class must be at least 1; got {limit_per_class}.")
 
 
-def spaced(files: list[str], limit: int | None) -> list[str]:
-    """Return files that are evenly spaced among all, at most so many."""
+def spaced(files: list[T], limit: int | None) -> list[T]:
+    """Return files, or rows, that are evenly spaced among all, at most so many."""
     if limit is None or limit >= len(files):
         return files
     return [files[place] for place in np.arange(limit) * len(files) // int(limit)]

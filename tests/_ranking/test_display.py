@@ -76,7 +76,7 @@ def test_bars_add_up_to_the_score(ranking):
     widths = np.array([[bar.get_width() for bar in bars] for bars in display.ax_.containers])
     np.testing.assert_allclose(widths.sum(axis=0)[:2], list(ranking.scores.values())[:2])
     np.testing.assert_array_equal(widths[:, 2], 0)
-    assert [text.get_text().strip() for text in display.ax_.texts] == ["failed"]
+    assert [text.get_text().strip() for text in display.ax_.texts] == ["no score"]
     _, legend = display.ax_.get_legend_handles_labels()
     assert set(legend) == {"seli", "ncc", "vc", "score"}
 

@@ -58,6 +58,17 @@ def test_only_the_last_iteration_is_compared(rankings):
     assert group[1] < group[2]
 
 
+def test_only_scores_of_the_last_iteration_are_called_held(rankings):
+    """The worst of the first iteration is held there, and has no rank in the last."""
+    first, _ = rankings
+    joined = join_iterations(rankings, [60, 180], NAMES, {})
+    assert first.results["held"][2]
+    assert joined.results["held"][2]
+    held = [" ".join(str(r).split()).partition("held: ")[2] for r in (first, joined)]
+    assert "c (rank 4)" in held[0]
+    assert "c (rank" not in held[1]
+
+
 def test_agreement_is_with_the_order(rankings):
     joined = join_iterations(rankings, [60, 180], NAMES, {})
     accuracies = {name: -float(place) for place, name in enumerate(joined.names)}

@@ -20,8 +20,8 @@ from ..backbones._progress import is_told, told_to
 # that is rewritten.
 _LOG_SECONDS, _LINE_SECONDS = 30, 0.1
 
-# Characters of the bar itself.
-_BAR = 10
+# Characters of the bar itself, and of the shortest name that still tells something.
+_BAR, _NAME = 10, 12
 
 
 class FitProgress:
@@ -45,7 +45,7 @@ class FitProgress:
         self._verbose = verbose
         self._display = _Silent()
         self._lock = RLock()
-        self._leader = ""
+        self._leader: tuple[str, str] | None = None
         self.start(0)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -135,7 +135,7 @@ class FitProgress:
         kind, value = "score", f"{results['score'][best]:.3f}"
         if "best_probability" in results:
             kind, value = "probability", f"{results['best_probability'][best]:.2f}"
-        self._leader = f"{name} leads ({value})"
+        self._leader = name, value
         self.tell(f"{name} leads ({kind} {value}){more}")
 
     @property
@@ -150,34 +150,45 @@ class FitProgress:
         with self._lock:
             return (self._done + sum(self._shares.values())) / max(1, self._total)
 
-    def text(self, width: int | None = None) -> str:
-        """Return the state as a line of a log, or with a width as one that is rewritten."""
+    def log_line(self) -> str:
+        """Return the state as a line of a log."""
         with self._lock:
-            ended = not math.isnan(self._end)
-            seconds = (self._end if ended else time.monotonic()) - self._begin
-            count = f"{self._done} of {self._total} candidates" if self._total else "starting"
-            first, more = f"{self._stage}{count}", []
-            if ended:
-                first += f" in {_clock(seconds)}"
-            elif self.fraction:
-                more.append(f"{_clock(seconds / self.fraction - seconds)} left")
-            if self._leader and width is not None:
-                more.append(self._leader)
-            if self._failed:
-                more.append(f"{self._failed} failed")
-            if self._rows:
-                more.append(f"{self._rows / max(seconds, 1e-9):.1f} {self._what}/s")
-            if self._deadline < math.inf:
-                left = _clock(max(0, self._deadline - time.time()))
-                more.append(f"{left} of max_time left")
-            if width is None:
-                return f"[{self._name}] {', '.join([first, *more])}"
+            return f"[{self._name}] {', '.join(self._parts())}"
+
+    def text(self, width: int) -> str:
+        """Return the state as a line to be rewritten, without what does not fit into a width."""
+        with self._lock:
+            if not self._total:
+                return "starting"[:width]
+            text, *more = self._parts()
+            text = text.replace(" of ", "/").replace(" candidates", "")
+            if self._leader is not None:
+                name, value = self._leader
+                room = width - _n_cells(f"{text},  leads ({value})")
+                more.insert(0, f"{_shortened(name, room)} leads ({value})")
             more += [f"now {printable(name)}" for name in list(self._shares)[:1]]
-        # The most important comes first, and what does not fit is left out.
         for part in more:
-            if _n_cells(f"{first}, {part}") <= width:
-                first += f", {part}"
-        return first[:width]
+            if _n_cells(f"{text}, {part}") <= width:
+                text += f", {part}"
+        return text[:width]
+
+    def _parts(self) -> list[str]:
+        """Return what there is to say, the most important first."""
+        ended = not math.isnan(self._end)
+        seconds = (self._end if ended else time.monotonic()) - self._begin
+        parts = [f"{self._stage}{self._done} of {self._total} candidates"]
+        if ended:
+            parts[0] += f" in {_clock(seconds)}"
+        elif self.fraction:
+            parts[0] += f", {_clock(seconds / self.fraction - seconds)} left"
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        if self._rows:
+            parts.append(f"{self._rows / max(seconds, 1e-9):.1f} {self._what}/s")
+        if self._deadline < math.inf:
+            left = _clock(max(0, self._deadline - time.time()))
+            parts.append(f"{left} of max_time left")
+        return parts
 
 
 class _Silent:
@@ -217,7 +228,7 @@ class _Log(_Silent):
                 return
             if much or now - self._time >= _LOG_SECONDS:
                 self._last, self._time = step, now
-                say(self._progress.text())
+                say(self._progress.log_line())
 
 
 class _Line(_Silent):
@@ -362,6 +373,14 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+
+
+def _shortened(name: str, width: int) -> str:
+    """Return a name without its middle if it is too long: both ends tell networks apart."""
+    if len(name) <= width or width < _NAME:
+        return name
+    head = (width - 3) // 2
+    return f"{name[:head]}...{name[head + 3 - width :]}"
 
 
 def _n_cells(text: str) -> int:

@@ -153,7 +153,7 @@ def test_what_was_finished_when_a_worker_died_is_not_run_again(data):
     assert "the worker process died" in results.pop(2).error
     assert {i: result.name for i, result in results.items()} == {0: "m0", 1: "m1", 3: "m3"}
     # Each counts once.
-    assert context.progress.text(80).startswith("4 of 4 candidates in ")
+    assert context.progress.text(80).startswith("4/4 in ")
     assert context.progress.text(80).endswith(", 1 failed")
 
 

@@ -170,7 +170,7 @@ def test_a_terminal_has_one_line(data, terminal, monkeypatch):
     ModelSelector(cheap(40), refit=False, verbose=1).fit(*data)
     screen = Screen(terminal.getvalue())
     (line,) = screen.shown
-    assert re.search(rf"^\S+ 40 of 40 candidates in {TIME}, m\d+ leads \(\d\.\d+\)$", line)
+    assert re.search(rf"^\S+ 40/40 in {TIME}, m\d+ leads \(\d\.\d+\)$", line)
     assert screen.cursor
     assert sys.stderr is terminal
 
@@ -183,7 +183,7 @@ def test_halving_on_a_terminal_has_one_line(data, terminal, monkeypatch):
     screen = Screen(terminal.getvalue())
     (line,) = screen.shown
     n, of, last = selector.n_iterations_, selector.n_possible_iterations_, selector.n_candidates_
-    assert f"iteration {n} of {of}: {last[-1]} of {last[-1]} candidates in " in line
+    assert f" iteration {n}/{of}: {last[-1]}/{last[-1]} in " in line
     assert f"{selector.best_name_} leads (" in line
     assert line.endswith(" of max_time left")
 
@@ -207,7 +207,7 @@ def test_what_others_write_is_above_the_line(data, terminal, monkeypatch):
         "and here",
         "[ModelSelector] bad: RuntimeError: no network today",
     ]
-    assert "5 of 5 candidates in " in line
+    assert " 5/5 in " in line
     assert line.endswith("1 failed")
 
 
@@ -224,7 +224,7 @@ def test_an_error_leaves_the_terminal_clean(data, terminal, monkeypatch, error):
         ModelSelector(pool, refit=False, verbose=1, error_score="raise").fit(*data)
     screen = Screen(terminal.getvalue())
     (line,) = screen.shown
-    assert "2 of 5 candidates" in line
+    assert " 2/5, " in line
     assert screen.cursor
     # What follows begins on a line of its own.
     assert screen.lines[screen.row] == ""
@@ -306,9 +306,9 @@ def test_a_real_terminal_shows_one_line_that_is_rewritten(with_rich):
     os.close(ours)
     screen = Screen(text.decode())
     (line,) = screen.shown
-    assert "8 of 8 candidates in " in line
+    assert " 8/8 in " in line
     assert screen.cursor
-    counts = [int(found[1]) for found in re.finditer(r"(\d) of 8", "\n".join(screen.states))]
+    counts = [int(found[1]) for found in re.finditer(r"(\d)/8", "\n".join(screen.states))]
     assert counts == sorted(counts)
     assert len(set(counts)) > 3
 
@@ -366,7 +366,7 @@ def test_a_notebook_has_one_display(data, notebook, capsys):
     ModelSelector(cheap(20), refit=False, verbose=1).fit(*data)
     widget, *others = notebook
     (content,) = widget.contents
-    assert " 20 of 20 candidates in " in shown_by(content)
+    assert " 20/20 in " in shown_by(content)
     # At the end, rich shows an empty text.
     assert not "".join(map(shown_by, others)).strip()
     assert capsys.readouterr() == ("", "")
@@ -379,7 +379,7 @@ def test_a_notebook_without_widgets_has_one_line(data, notebook, capsys, monkeyp
     out, err = capsys.readouterr()
     assert (out, notebook) == ("", [])
     (line,) = Screen(err).shown
-    assert "20 of 20 candidates in " in line
+    assert " 20/20 in " in line
 
 
 def done(name="m", **facts):
@@ -391,31 +391,48 @@ def untimed(text):
     return re.sub(rf"{TIME}|[\d.]+ images", "...", text).split(", ")
 
 
-def test_what_does_not_fit_is_left_out(data):
+def progress_of(name, data):
+    """Progress in which a candidate of some name leads, one failed and one runs."""
+    X, y = data
     progress = FitProgress("Selector", 1)
     progress.start(20, "iteration 1 of 2: ", deadline=time.time() + 1e5)
-    X, y = data
-    ranking = rank_features({"名前": X}, y, normalization="absolute")
-    progress.lead(ranking)
+    progress.lead(rank_features({name: X}, y, normalization="absolute"))
     progress.finish(done(images_per_second=3.0), 60)
     progress.finish(CandidateResult("bad", Failure("E: x", "")), 60)
     with progress.running("running", 60):
-        whole = progress.text(500)
-        assert untimed(progress.text(160)) == untimed(whole)
-    start = "iteration 1 of 2: 2 of 20 candidates"
-    rest = rf", {TIME} left, 名前 leads \(\d\.\d+\), 1 failed, \d+\.\d images/s"
-    rest += rf", {TIME} of max_time left, now running"
-    assert re.fullmatch(re.escape(start) + rest, whole)
+        return progress
+
+
+def test_what_does_not_fit_is_left_out(data):
+    progress = progress_of("名前", data)
+    whole = progress.text(150)
+    line = rf"iteration 1/2: 2/20, {TIME} left, 名前 leads \(\d\.\d+\), 1 failed, "
+    line += rf"\d+\.\d images/s, {TIME} of max_time left, now running"
+    assert re.fullmatch(line, whole)
     parts = untimed(whole)
-    for width in range(len(start), 160):
+    for width in range(35, 150):
         text = progress.text(width)
         # The two characters of the name take two columns each.
         assert len(text) + 2 * ("名前" in text) <= width
         shown = untimed(text)
         assert shown == [part for part in parts if part in shown]
-        assert shown[0] == start
-    assert progress.text(10) == start[:10]
-    assert "名前" in progress.text(70)
+        assert shown[:2] == parts[:2]
+    assert progress.text(10) == whole[:10]
+    assert "now" not in progress.log_line()
+    assert "leads" not in progress.log_line()
+
+
+def test_a_long_name_is_shortened_to_fit(data):
+    name = "vit_base_patch16_224.augreg2_in21k_ft_in1k"
+    progress = progress_of(name, data)
+    assert f", {name} leads (" in progress.text(120)
+    text = progress.text(68)
+    assert len(text) == 68
+    head, tail = re.search(r"left, (\S+)\.\.\.(\S+) leads \(", text).groups()
+    assert len(head) > 5
+    assert name.startswith(head)
+    assert name.endswith(tail)
+    assert "leads" not in progress.text(50)
 
 
 def test_rows_of_a_candidate_that_runs_count(monkeypatch):
@@ -440,14 +457,14 @@ def test_rows_of_a_candidate_that_runs_count(monkeypatch):
     assert progress.fraction == pytest.approx(0.5)
     # 140 rows were counted as they came, and not once more with the results.
     now[0] += 10
-    assert progress.text() == "[Selector] 2 of 4 candidates, 00:10 left, 14.0 images/s"
+    assert progress.log_line() == "[Selector] 2 of 4 candidates, 00:10 left, 14.0 images/s"
     # In another process they are counted with the result.
     progress.finish(done("c", images_per_second=1.0), 60)
     progress.finish(done("d"), 60)
     now[0] += 10
-    assert progress.text() == "[Selector] 4 of 4 candidates in 00:10, 20.0 images/s"
+    assert progress.log_line() == "[Selector] 4 of 4 candidates in 00:10, 20.0 images/s"
     progress.start(2)
-    assert progress.text() == "[Selector] 0 of 2 candidates"
+    assert progress.log_line() == "[Selector] 0 of 2 candidates"
 
 
 def test_a_copy_in_another_process_shows_nothing(capsys):

@@ -60,6 +60,7 @@ from .outputs import (
     check_no_new_images,
     check_not_inputs,
     check_outputs,
+    shortlisted,
     write_outputs,
 )
 from .planning import ask_before_download, list_models, plan_only
@@ -107,11 +108,13 @@ def _perform(options: Options, outputs: Outputs) -> Result:
     if isinstance(options, RankOptions):
         check_search(options.search, options.scoring)
         check_kind(options)
-        return plan_only(options) if options.dry_run else _rank(options, outputs)
+        if options.dry_run:
+            return plan_only(options)
+        return shortlisted(_rank(options, outputs), options.shortlist)
     if isinstance(options, ModelsOptions):
         return list_models(options)
     if isinstance(options, ScoreOptions):
-        return _score(options)
+        return shortlisted(_score(options), options.shortlist)
     return _demo(options)
 
 

@@ -87,6 +87,7 @@ class RankOptions:
     filters: Filters
     search: SearchOptions
     scoring: ScoringOptions
+    shortlist: int | None
     outputs: Outputs
 
     @property
@@ -115,6 +116,7 @@ class ScoreOptions:
     features: str | None
     labels: str | None
     scoring: ScoringOptions
+    shortlist: int | None
     outputs: Outputs
 
 

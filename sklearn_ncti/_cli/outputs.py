@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from .._ranking.display import RankingDisplay
 from .._ranking.ranking import Ranking
 from .._utils.files import real_path, temporary_file, write_file
 from .._utils.optional import import_optional
-from .._utils.terminal import encodable
+from .._utils.terminal import encodable, printable, say
 from .._version import __version__
 from ..datasets._folder import is_image
 from .options import Outputs, ScoringOptions
@@ -89,6 +89,32 @@ class Listing:
 
 
 Result = Outcome | Listing
+
+
+def shortlisted(outcome: Outcome, n: int | None) -> Outcome:
+    """Return a result whose text is the first `n` names; its table goes to standard error.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Result of the command.
+
+    n : int or None
+        Number of names. None for the result as it is.
+
+    Returns
+    -------
+    outcome : Outcome
+        The result that has the names, which its JSON file holds as well.
+    """
+    if n is None:
+        return outcome
+    say(outcome.text)
+    names = outcome.ranking.shortlist(n)
+    if len(names) < n:
+        say(f"--shortlist {n}: only {len(names)} of the candidates have a score")
+    facts = {**outcome.facts, "shortlist": [plain(name) for name in names]}
+    return replace(outcome, text="\n".join(map(printable, names)), facts=facts)
 
 
 def check_outputs(outputs: Outputs) -> None:

@@ -478,7 +478,14 @@ def _add_measure(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add the fields of `Outputs` that the commands `rank` and `score` share."""
+    """Add what the commands `rank` and `score` print and write."""
+    parser.add_argument(
+        "--shortlist",
+        type=at_least(1),
+        metavar="N",
+        help="print the names of the first N candidates, one a line, best first, and nothing else "
+        "to standard output; the table goes to standard error",
+    )
     group = parser.add_argument_group("output files")
     _add_tables(group)
     group.add_argument(

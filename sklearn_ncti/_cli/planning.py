@@ -65,6 +65,8 @@ def plan_only(options: RankOptions) -> Listing:
     UsageError
         If the run would not start.
     """
+    if options.shortlist is not None:
+        raise UsageError("--dry-run ranks nothing; leave out --shortlist")
     if options.outputs.plot is not None or options.outputs.html is not None:
         raise UsageError("--dry-run ranks nothing; leave out --plot and --html")
     try:

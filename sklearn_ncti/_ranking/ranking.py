@@ -11,7 +11,7 @@ from .._utils.optional import import_optional
 from . import robustness
 from .display import RankingDisplay
 from .report.page import ranking_report, write_report
-from .results import RankingResults
+from .results import RankingResults, shortlist
 from .table import as_html, as_text
 
 if TYPE_CHECKING:
@@ -233,6 +233,33 @@ class Ranking(RankingResults):
         ('kNN', 1.0)
         """
         return robustness.scorer_agreement(self)
+
+    def shortlist(self, n: int) -> list[str]:
+        """Return the first candidates, which are the ones to fine-tune.
+
+        Parameters
+        ----------
+        n : int
+            Number of candidates, at least 1.
+
+        Returns
+        -------
+        names : list of str
+            Best score first. Candidates without a score are left out, so that there are fewer
+            names where fewer candidates have one.
+
+        Raises
+        ------
+        ValueError
+            If `n` is no integer of at least 1.
+
+        Examples
+        --------
+        >>> from sklearn_ncti import Ranking
+        >>> Ranking.from_scores({"small": 0.1, "large": 1.7, "medium": 0.9}).shortlist(2)
+        ['large', 'medium']
+        """
+        return shortlist(self, n)
 
     def pareto(self, cost: str | Mapping[str, float] = "images_per_second") -> list[str]:
         """Return the candidates on the Pareto front of score and cost.

@@ -1,6 +1,7 @@
 """`RankingResults`: the data that the table, display, report and robustness of a ranking read."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,14 @@ class RankingResults:
 
     def __len__(self) -> int:
         return len(self.order)
+
+
+def shortlist(results: RankingResults, n: int) -> list[str]:
+    """Names of the first `n` candidates that have a score, see `Ranking.shortlist`."""
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"n must be an integer of at least 1, got {n!r}.")
+    scored = results.order[results.results["error"][results.order] == ""]
+    return [str(name) for name in results.results["model"][scored[: int(n)]]]
 
 
 def left_out_by_reason(results: RankingResults) -> dict[str, list[str]]:

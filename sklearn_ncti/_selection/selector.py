@@ -34,6 +34,7 @@ from .plan import Plan, facts_of_candidates, make_plan
 from .prior import WEIGHTS, imagenet_accuracies, known_prior, weights_prior
 from .progress import FitProgress
 from .source_attributes import check_source, measure_candidates, target_widths
+from .winner import timm_candidate
 
 
 def _final_estimator_has(method: str) -> Callable[[Any], bool]:
@@ -593,6 +594,72 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         )
         widths = target_widths(getattr(self, "results_", None), scorers.ranking)
         return measure_candidates(candidates, context, self.n_jobs, widths)
+
+    def to_timm(
+        self, num_classes: int | None = None, *, candidate: str | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the best candidate as a network of timm with a new head, for fine-tuning.
+
+        The network has the weights whose features were ranked. The selector may have
+        ``refit=False``. See :ref:`fine-tuning`.
+
+        Parameters
+        ----------
+        num_classes : int, default=None
+            Number of outputs of the new head. None for the number of classes seen in `fit`, or
+            for 1 if `y` held real numbers. 0 for no head: the network then returns the features
+            that were ranked.
+
+        candidate : str, default=None
+            Name of the candidate, such as one of :meth:`Ranking.shortlist`. None for
+            `best_name_`.
+
+        Returns
+        -------
+        network : torch.nn.Module
+            The network on the CPU, in training mode, in float32, with all weights trainable. The
+            weights of the head are random; the `random_state` of the candidate decides them.
+
+        data_config : dict of str to object
+            How images are prepared for it, as they were for the ranking (input size,
+            interpolation, crop, mean and standard deviation): the arguments of
+            ``timm.data.create_transform``, to which ``is_training=True`` adds augmentation.
+
+        Raises
+        ------
+        TypeError
+            If the candidate is no model of timm, such as a text encoder, a module or another
+            transformer.
+
+        ValueError
+            If there is no such candidate, or `num_classes` is no integer of at least 0.
+
+        RuntimeError
+            If the weights cannot be loaded.
+
+        NotFittedError
+            If the selector is not fitted.
+
+        Examples
+        --------
+        >>> import timm
+        >>> from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone
+        >>> from sklearn_ncti.datasets import load_digit_images
+        >>> images, y = load_digit_images()
+        >>> images, y = images[y < 3][:60], y[y < 3][:60]
+        >>> models = [TimmBackbone(name, pretrained=False) for name in ("test_resnet", "test_vit")]
+        >>> selector = ModelSelector(models, scorer=NCTIScorer(4), refit=False).fit(images, y)
+        >>> network, data_config = selector.to_timm(candidate="test_resnet")
+        >>> network.get_classifier()
+        Linear(in_features=96, out_features=3, bias=True)
+        >>> transform = timm.data.create_transform(**data_config, is_training=True)
+        """
+        check_is_fitted(self, "ranking_")
+        name = self.best_name_ if candidate is None else candidate
+        backbone = timm_candidate(dict(named_transformers(self.models)), name)
+        if num_classes is None:
+            num_classes = len(getattr(self, "classes_", ())) or 1
+        return backbone.to_timm(num_classes)
 
     def transform(self, X: Any) -> np.ndarray:
         """Features that the best candidate gives.

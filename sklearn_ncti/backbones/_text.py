@@ -24,10 +24,12 @@ from ._text_folder import (
     folder_of,
     identify_tokenizer,
     identify_weights,
+    is_at_hand,
     load_config,
     load_module,
     load_tokenizer,
     most_tokens,
+    repository_of,
 )
 from ._texts import Texts, check_texts, warn_of_empty
 from ._tokenize import PreparedTexts, SharedLayers, Tokenization, Tokens
@@ -275,7 +277,7 @@ class TextBackbone(Backbone):
         tokenization = self._tokenization()
         pooling = self._pooling()
         return {
-            "weights": identify_weights(self._folder()),
+            "weights": identify_weights(self._folder_of_weights()),
             "tokenization": list(tokenization),
             "pooling": [list(pooling.modes), pooling.normalize],
             "layer": self._layer_number(),
@@ -395,6 +397,31 @@ class TextBackbone(Backbone):
         width = getattr(config, "hidden_size", 0) * len(self._pooling().modes)
         return 4 * width * len(texts)
 
+    def lacks_files(self) -> bool:
+        """Whether weights must be downloaded before the network can be loaded."""
+        return not is_at_hand(self.model, self.revision)
+
+    def fetch(self, outputs: tuple[str, ...] | None = None) -> None:
+        """Download the weights if they are not on this machine.
+
+        Parameters
+        ----------
+        outputs : tuple of str, default=None
+            Ignored: the weights are those of all outputs.
+
+        Raises
+        ------
+        TypeError or ValueError
+            If `model` is no name of an encoder, or its folder lacks a file.
+        RuntimeError
+            If the download fails; the message says why.
+        """
+        self._folder_of_weights()
+
+    def hub_repository(self) -> str | None:
+        """Return owner and name of the hub's repository of the weights; None without one."""
+        return None if self.model.startswith("local-dir:") else repository_of(self.model)
+
     def weighted_alpha(self) -> float:
         """Return the weighted alpha of the network's weights; smaller is better."""
         module = self._load_network().module
@@ -407,7 +434,7 @@ class TextBackbone(Backbone):
             networks = network_module(self._extra)
             device = networks.resolve_device(self.device)
             self._layer_number()
-            module = load_module(self._folder(), self.trust_remote_code)
+            module = load_module(self._folder_of_weights(), self.trust_remote_code)
             # Its file needs torch to be read.
             from ._text_network import TextNetwork
 
@@ -458,6 +485,10 @@ class TextBackbone(Backbone):
         return int(n_layers)
 
     def _folder(self) -> Path:
+        """Return the folder of the small files."""
+        return folder_of(self.model, self.revision, weights=False)
+
+    def _folder_of_weights(self) -> Path:
         return folder_of(self.model, self.revision)
 
     def _tokenizer(self) -> Any:

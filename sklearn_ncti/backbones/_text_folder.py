@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -47,7 +47,7 @@ _NO_LIMIT = 10**9
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
 # What was asked of the hub in this process: files that it lacks are not asked for again.
-_asked: set[tuple[str, str, str, str | None]] = set()
+_asked: set[tuple[str, str, str, str | None, bool]] = set()
 
 # What transformers tells and shows is a setting of the process.
 _LOCK = RLock()
@@ -82,8 +82,11 @@ def check_text_model(name: str) -> None:
         )
 
 
-def folder_of(name: str, revision: str | None) -> Path:
-    """Return the folder of a model, downloaded if it is not in the hub's cache."""
+def folder_of(name: str, revision: str | None, *, weights: bool = True) -> Path:
+    """Return the folder of a model, downloaded if it is not in the hub's cache.
+
+    Without `weights`, only the small files need be in it: they say how texts are tokenized.
+    """
     check_text_model(name)
     if name.startswith("local-dir:"):
         if revision is not None:
@@ -93,14 +96,14 @@ def folder_of(name: str, revision: str | None) -> Path:
             )
         return local_folder(name)
     try:
-        folder = _repository_folder(repository_of(name), revision)
+        folder = _repository_folder(repository_of(name), revision, weights)
     except OSError as exc:
         raise RuntimeError(
             f"could not load {name!r}: {exc}. Without a network, use a 'local-dir:' folder, or "
             "fill the cache where there is one (fit once there) and take it along: the "
             "environment variable HF_HOME names its folder."
         ) from exc
-    _check_folder(name, folder)
+    _check_folder(name, folder, weights)
     return folder
 
 
@@ -109,7 +112,7 @@ def is_at_hand(name: str, revision: str | None) -> bool:
     if name.startswith("local-dir:"):
         return True
     try:
-        return _in_cache(repository_of(name), revision, SMALL_FILES)[0] is not None
+        return _in_cache(repository_of(name), revision, True)[0] is not None
     except (ImportError, OSError, ValueError):
         # Without its package the hub has no cache, and a damaged file comes again.
         return False
@@ -120,16 +123,16 @@ def repository_of(name: str) -> str:
     return name.partition(":")[2] if is_of_hub(name) else name
 
 
-def _repository_folder(repository: str, revision: str | None) -> Path:
+def _repository_folder(repository: str, revision: str | None, weights: bool) -> Path:
     """Return the folder of a repository in the hub's cache, after what is missing came."""
-    folder, unknown = _in_cache(repository, revision, SMALL_FILES)
+    folder, unknown = _in_cache(repository, revision, weights)
     constants = import_optional("huggingface_hub.constants", extra="text")
-    request = (constants.ENDPOINT, str(constants.HF_HUB_CACHE), repository, revision)
+    request = (constants.ENDPOINT, str(constants.HF_HUB_CACHE), repository, revision, weights)
     if folder is None or (unknown and request not in _asked):
         try:
             download_from_hub(
                 f"{repository}@{revision}" if revision else repository,
-                _WEIGHTS,
+                _WEIGHTS if weights else SMALL_FILES[:1],
                 more=SMALL_FILES,
                 library="transformers",
             )
@@ -137,44 +140,49 @@ def _repository_folder(repository: str, revision: str | None) -> Path:
             # What another program has downloaded may be all that there is.
             if folder is None:
                 raise
-        _asked.add(request)
-        folder, _ = _in_cache(repository, revision, SMALL_FILES)
+        _asked.update({request, (*request[:-1], False)})
+        folder, _ = _in_cache(repository, revision, weights)
     if folder is None:
         raise FileNotFoundError(f"the cache of the hub holds no whole model {repository!r}")
     return folder
 
 
-def _in_cache(
-    repository: str, revision: str | None, names: tuple[str, ...]
-) -> tuple[Path | None, bool]:
+def _in_cache(repository: str, revision: str | None, weights: bool) -> tuple[Path | None, bool]:
     """Return the folder of a repository in the hub's cache, None if it lacks what is needed.
 
-    The second value says whether it is unknown of some of the files if there are any.
+    The second value says whether it is unknown of some of the small files if there are any.
     """
     hub = import_optional("huggingface_hub", extra="text")
 
     def known(name: str) -> Any:
         return hub.try_to_load_from_cache(repository, name, revision=revision)
 
-    found = {name: known(name) for name in names}
-    weights = next((path for path in map(known, _WEIGHTS) if isinstance(path, str)), None)
+    found = {name: known(name) for name in SMALL_FILES}
     config = found["config.json"]
-    if weights is None or not isinstance(config, str):
+    if not isinstance(config, str):
         return None, True
     if not any(isinstance(found[name], str) for name in (*_VOCABULARIES, *_OTHER_FILES)):
         return None, True
     folder = Path(config).parent
-    parts = [Path(weights)]
-    if weights.endswith(".json"):
-        parts += [folder / part for part in set(_read_json(parts[0])["weight_map"].values())]
-    if not all(part.is_file() for part in parts):
-        return None, True
-    for part in parts:
+    for part in _weight_files(folder, known) if weights else []:
+        if part is None or not part.is_file():
+            return None, True
         check_download(part)
     return folder, None in found.values()
 
 
-def _check_folder(name: str, folder: Path) -> None:
+def _weight_files(folder: Path, known: Callable[[str], Any]) -> list[Path | None]:
+    """Return the files of weights that are needed of a folder; None for one without a name."""
+    weights = next((path for path in map(known, _WEIGHTS) if isinstance(path, str)), None)
+    if weights is None:
+        return [None]
+    file = Path(weights)
+    if file.suffix != ".json":
+        return [file]
+    return [file, *(folder / part for part in set(_read_json(file)["weight_map"].values()))]
+
+
+def _check_folder(name: str, folder: Path, weights: bool = True) -> None:
     """Check that a folder holds what transformers loads from it."""
     if not folder.is_dir():
         raise ValueError(
@@ -182,7 +190,7 @@ def _check_folder(name: str, folder: Path) -> None:
             "Relative paths are looked up from the current folder."
         )
     config = read_config(folder)
-    if not any((folder / file).is_file() for file in _WEIGHTS):
+    if weights and not any((folder / file).is_file() for file in _WEIGHTS):
         raise ValueError(
             f"model {name!r}: the folder {os.fspath(folder)!r} holds no weights, such as "
             "model.safetensors (save_pretrained writes them)."

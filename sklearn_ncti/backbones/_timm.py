@@ -4,6 +4,7 @@ import json
 import math
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlparse
@@ -11,6 +12,7 @@ from urllib.parse import urlparse
 from sklearn.utils._param_validation import StrOptions
 
 from .._utils.optional import import_optional
+from ._backbone import network_module
 from ._base import BaseBackbone, NoHeadError
 from ._hub import (
     download_from_address,
@@ -198,9 +200,8 @@ class TimmBackbone(BaseBackbone):
         if both and not hasattr(module, "forward_head"):
             raise self._no_head("it has no forward_head, as models of timm have.")
         if not self.pretrained:
-            # With a head, the same seed gives other random weights: those of the network without
-            # a head are put under it.
-            module.load_state_dict(headless.state_dict(), strict=False)
+            # With a head, the same seed gives other random weights.
+            _put_under_head(headless, module)
         return module
 
     def _check_head(self) -> None:
@@ -219,17 +220,18 @@ class TimmBackbone(BaseBackbone):
         torch = import_optional("torch", extra="timm")
         torch.default_generator.manual_seed(int(self.random_state))
 
-    def _load(self, **arguments: Any) -> "torch.nn.Module":
+    def _load(self, pretrained: bool | None = None, **arguments: Any) -> "torch.nn.Module":
         """Let timm make the network, with the weights that it is to have."""
         timm = import_optional("timm", extra="timm")
+        pretrained = self.pretrained if pretrained is None else pretrained
         with self._from_cache():
             try:
-                module = timm.create_model(self.model, pretrained=self.pretrained, **arguments)
+                module = timm.create_model(self.model, pretrained=pretrained, **arguments)
             except Exception as exc:
-                if not self.pretrained:
+                if not pretrained:
                     raise
                 raise self._not_loaded(exc) from exc
-        if self.pretrained and self.model.startswith("local-dir:"):
+        if pretrained and self.model.startswith("local-dir:"):
             self._check_loaded(module, **arguments)
         return module
 
@@ -240,6 +242,65 @@ class TimmBackbone(BaseBackbone):
             "the cache where there is one (fit once there) and take it along: the "
             "environment variable HF_HOME names its folder."
         )
+
+    def to_timm(self, num_classes: int) -> tuple["torch.nn.Module", dict[str, Any]]:
+        """Return the network with a new head, ready for fine-tuning, and its preparation.
+
+        The weights under the head are those that `transform` uses. The head is new as a whole,
+        also where the network was trained on as many classes. The backbone need not be fitted,
+        and keeps no part of the network.
+
+        Parameters
+        ----------
+        num_classes : int
+            Number of outputs of the head. 0 for no head: the network then returns the features
+            that were ranked.
+
+        Returns
+        -------
+        network : torch.nn.Module
+            The network on the CPU, in training mode, in float32, with all weights trainable. The
+            weights of the head are random; `random_state` decides them.
+
+        data_config : dict of str to object
+            How images are prepared for it (input size, interpolation, crop, mean and standard
+            deviation), as the arguments of ``timm.data.create_transform``.
+
+        Raises
+        ------
+        ValueError
+            If `num_classes` is no integer of at least 0, or there is no such model.
+        RuntimeError
+            If the weights cannot be loaded; the message says why.
+
+        See Also
+        --------
+        ModelSelector.to_timm : The same for the best of several candidates.
+
+        Examples
+        --------
+        >>> import timm
+        >>> from sklearn_ncti.backbones import TimmBackbone
+        >>> network, config = TimmBackbone("test_resnet", pretrained=False).to_timm(3)
+        >>> network.get_classifier()
+        Linear(in_features=96, out_features=3, bias=True)
+        >>> augmented = timm.data.create_transform(**config, is_training=True)
+        >>> plain = timm.data.create_transform(**config)
+        """
+        self._validate_params()
+        if isinstance(num_classes, bool) or not isinstance(num_classes, Integral):
+            raise ValueError(f"num_classes must be an integer, got {num_classes!r}.")
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be at least 0, got {num_classes!r}.")
+        self.fetch(("features",))
+        with network_module().seeded(self.random_state):
+            network = self._load(num_classes=0)
+            # Before there is a head, as for the features that were ranked.
+            config = import_optional("timm.data", extra="timm").resolve_model_data_config(network)
+            if num_classes:
+                headless, network = network, self._load(False, num_classes=int(num_classes))
+                _put_under_head(headless, network)
+        return network, config
 
     def lacks_files(self) -> bool:
         """Whether files must be downloaded before timm loads the network."""
@@ -428,6 +489,11 @@ class TimmBackbone(BaseBackbone):
                 "config.json names the architecture of the weights; pretrained=False gives a "
                 "network that is random throughout."
             )
+
+
+def _put_under_head(headless: "torch.nn.Module", network: "torch.nn.Module") -> None:
+    """Give a network with a head the weights of the same network without one."""
+    network.load_state_dict(headless.state_dict(), strict=False)
 
 
 def _hub_files(own: str | None) -> list[str]:

@@ -391,3 +391,35 @@ def test_as_a_module():
         [sys.executable, "-m", "sklearn_ncti", "--version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.strip()) == (0, __version__)
+
+
+def test_shortlist_prints_names_for_scripts(run, files, tmp_path):
+    X, y = make_problem(d=30, spread=1.0, scale=3.0)
+    X[0, 0] = np.nan
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, features=X, labels=np.array(["ant", "bee", "cow", "dog", "emu"])[y])
+    report = tmp_path / "r.json"
+    _, table, warning = run("score", *files, str(bad))
+    status, out, err = run("score", *files, str(bad), "--shortlist", "1", "--json", str(report))
+    assert (status, out) == (0, "wide\n")
+    # The table is not lost, and the file holds the same names.
+    assert err == f"{warning}{table}wrote {report}\n"
+    assert json.loads(report.read_text())["shortlist"] == ["wide"]
+    # One that failed is not to be fine-tuned.
+    status, out, err = run("score", *files, str(bad), "--shortlist", "3")
+    assert (status, out) == (0, "wide\nnarrow\n")
+    assert "--shortlist 3: only 2 of the candidates have a score" in err.splitlines()
+
+
+def test_a_shortlist_has_one_name_a_line(run, renamed):
+    strange = renamed("two\nlines")
+    status, out, _ = run("score", strange, renamed("other"), "--shortlist", "2")
+    assert status == 0
+    assert out == "two\\nlines\nother\n"
+
+
+@pytest.mark.parametrize("n", ["0", "two", "1.5"])
+def test_the_length_of_a_shortlist_is_checked(run, files, n):
+    status, out, err = run("score", *files, "--shortlist", n)
+    assert (status, out) == (2, "")
+    assert f"argument --shortlist: '{n}' is not a whole number of at least 1" in err

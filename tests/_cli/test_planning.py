@@ -143,6 +143,9 @@ def test_dry_run_refuses_what_a_ranking_needs(run, folder, tmp_path, same_timm):
     status, out, err = run("rank", folder, *options)
     assert (status, out) == (2, "")
     assert "--dry-run ranks nothing; leave out --plot and --html" in err
+    status, out, err = run("rank", folder, *options[:3], "--shortlist", "2")
+    assert (status, out) == (2, "")
+    assert "--dry-run ranks nothing; leave out --shortlist" in err
     status, out, err = run(
         "rank", folder, "--models", "resnet18", "--max-gmacs", "0.1", "--dry-run"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_ncti._ranking.results import RankingResults, as_columns, ranks
+from sklearn_ncti._ranking.results import RankingResults, as_columns, ranks, shortlist
 
 
 def test_order_is_by_score_and_then_as_given():
@@ -45,3 +45,35 @@ def test_rows_become_columns_of_numbers_or_of_objects():
     assert columns["n"].dtype.kind == "i"
     assert columns["names"].tolist() == [["a"], ["a", "b"]]
     assert as_columns([]) == {}
+
+
+def test_the_shortlist_holds_the_first_that_have_a_score():
+    results = RankingResults(
+        {
+            "model": ["low", "best", "failed", "second"],
+            "score": [0.5, 2.0, 9.0, 1.0],
+            "error": ["", "", "ValueError: no", ""],
+        }
+    )
+    assert shortlist(results, 1) == ["best"]
+    assert shortlist(results, np.int64(2)) == ["best", "second"]
+    assert shortlist(results, 9) == ["best", "second", "low"]
+
+
+def test_the_shortlist_of_several_iterations_starts_with_the_last():
+    results = RankingResults(
+        {
+            "model": ["dropped", "best", "not started", "second"],
+            "score": [9.0, 2.0, np.nan, 1.0],
+            "error": ["", "", "left out: max_time", ""],
+            "iteration": [1, 2, 0, 2],
+        }
+    )
+    assert shortlist(results, 4) == ["best", "second", "dropped"]
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, None])
+def test_the_length_of_a_shortlist_is_checked(n):
+    results = RankingResults({"model": ["a", "b"], "score": [0.0, 1.0]})
+    with pytest.raises(ValueError, match=f"n must be an integer of at least 1, got {n!r}"):
+        shortlist(results, n)

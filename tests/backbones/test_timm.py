@@ -556,3 +556,66 @@ def test_real_model_on_real_images(shared):
     assert not features[:, 256:].any()
     expected = by_hand(timm.create_model(name, pretrained=True, num_classes=0), paths)
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-5)
+
+
+def test_a_new_head_lies_over_the_weights_of_the_features(local_folder, files):
+    backbone = TimmBackbone(f"local-dir:{local_folder}", device="cpu")
+    network, data_config = backbone.to_timm(5)
+    stored = torch.load(local_folder / "pytorch_model.bin", weights_only=True)
+    state = network.state_dict()
+    heads = {name for name in state if name.startswith("fc.")}
+    for name in stored.keys() - heads:
+        torch.testing.assert_close(state[name], stored[name])
+    assert network.fc.out_features == 5
+    assert tuple(data_config["input_size"]) == (3, 64, 48)
+    assert tuple(data_config["mean"]) == (0.1, 0.2, 0.3)
+    transform = timm.data.create_transform(**data_config)
+    batch = torch.stack([transform(Image.open(path)) for path in files])
+    with torch.inference_mode():
+        maps = network.eval().forward_features(batch)
+        found = network.forward_head(maps, pre_logits=True).numpy()
+    np.testing.assert_allclose(found, backbone.fit_transform(files), **FLOAT32_ROUNDING)
+
+
+def test_the_head_of_as_many_classes_is_new_as_well(local_folder):
+    backbone = TimmBackbone(f"local-dir:{local_folder}", device="cpu")
+    old = torch.load(local_folder / "pytorch_model.bin", weights_only=True)["fc.weight"]
+    new = backbone.to_timm(3)[0].fc.weight
+    assert new.shape == old.shape
+    assert (new != old).all()
+    # The same seed gives the same head, another seed another one; torch's own seed is no part.
+    before = torch.random.get_rng_state()
+    torch.testing.assert_close(backbone.to_timm(3)[0].fc.weight, new)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    other = clone(backbone).set_params(random_state=1).to_timm(3)[0].fc.weight
+    assert (other != new).all()
+
+
+def test_random_weights_get_a_head_too(files):
+    backbone = untrained(random_state=4)
+    network, data_config = backbone.to_timm(2)
+    transform = timm.data.create_transform(**data_config)
+    batch = torch.stack([transform(Image.open(path)) for path in files])
+    with torch.inference_mode():
+        maps = network.eval().forward_features(batch)
+        found = network.forward_head(maps, pre_logits=True).numpy()
+    np.testing.assert_allclose(found, backbone.fit_transform(files), **FLOAT32_ROUNDING)
+
+
+@pytest.mark.parametrize("n", [-1, 2.0, True, "3", None])
+def test_number_of_outputs_is_checked(n):
+    with pytest.raises(ValueError, match=f"num_classes must be .*got {n!r}"):
+        untrained().to_timm(n)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_nfnet", "test_byobnet"])
+def test_only_the_head_is_new(name):
+    network, _ = TimmBackbone(name, pretrained=False).to_timm(3)
+    headless, _ = TimmBackbone(name, pretrained=False).to_timm(0)
+    state, expected = network.state_dict(), headless.state_dict()
+    assert expected.keys() <= state.keys()
+    for key, weight in expected.items():
+        torch.testing.assert_close(state[key], weight)
+    new = state.keys() - expected.keys()
+    assert new
+    assert all(key.startswith(("head.", "fc.")) for key in new)

@@ -228,8 +228,6 @@ def _backbone(model: str, options: RankOptions) -> TimmBackbone | TextBackbone:
         "device": options.device,
         "batch_size": options.batch_size,
         "precision": options.precision,
-        # Progress bars of several models at once would overwrite each other.
-        "verbose": int(options.jobs == 1),
     }
     if options.text is not None:
         return TextBackbone(model, pooling=options.pooling or "mean", **shared)
@@ -289,8 +287,7 @@ def _demo(options: DemoOptions) -> Outcome:
     images, labels = load_digit_images()
     zoo = load_zoo()
     say(f"{len(zoo)} bundled models on {len(images)} images of handwritten digits")
-    candidates = [(name, backbone.set_params(verbose=1)) for name, backbone in zoo]
-    ranking = ModelSelector(candidates, refit=False, verbose=1).fit(images, labels).ranking_
+    ranking = ModelSelector(zoo, refit=False, verbose=1).fit(images, labels).ranking_
     accuracies, deviations = load_zoo_accuracies(return_std=True)
     agreement = ranking.agreement(accuracies)
     _show_tracebacks(ranking.results["traceback"], options.verbose)

@@ -99,7 +99,7 @@ class Ahead:
         self._thread.join()
 
     def _work(self) -> None:
-        with stopped_by(self._stop):
+        with stopped_by(self._stop), self._context.progress.without_bars():
             while (job := self._next()) is not None:
                 # It may be any error of a candidate, which meets it when it runs.
                 with suppress(Exception):

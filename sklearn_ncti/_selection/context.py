@@ -24,6 +24,7 @@ from ..backbones._identity import identify_images, identify_texts, stamp_files
 from ..backbones._sources import ImageSource, is_torch_dataset
 from ..backbones._store import FeatureStore
 from ..backbones._texts import Texts, warn_of_empty
+from .progress import FitProgress
 
 _COPY_LOCK = Lock()
 
@@ -55,8 +56,8 @@ class FitContext:
     error_score : "raise" or float, default=nan
         Whether a failing candidate raises.
 
-    verbose : int, default=0
-        Whether to write a line per candidate.
+    progress : FitProgress, default=None
+        What shows how far the fit has come. None for one that shows nothing.
 
     only_scored : bool, default=True
         Whether features are needed for scores alone, and not for a final estimator.
@@ -100,7 +101,7 @@ class FitContext:
     memory: joblib.Memory = field(default_factory=lambda: joblib.Memory(None, verbose=0))
     on_bad_image: str = "raise"
     error_score: str | float = np.nan
-    verbose: int = 0
+    progress: FitProgress = field(default_factory=FitProgress)
     only_scored: bool = True
     needs_weighted_alpha: bool = False
     images: np.ndarray | list | ImageSource | None = None

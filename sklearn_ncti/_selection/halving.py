@@ -16,7 +16,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from .._ranking.iterations import join_iterations
 from .._scoring.bootstrap import MAX_RESAMPLES, surely_behind
 from .._utils.stacklevel import find_stack_level
-from .._utils.terminal import printable, say
 from .._utils.validation import encode_labels
 from .budget import affordable, best_first
 from .jobs import OUT_OF_TIME, FitTask
@@ -178,7 +177,8 @@ class HalvingModelSelector(ModelSelector):
         How to handle images that image backbones cannot read.
 
     verbose : int, default=0
-        If 1, write a line per iteration and per candidate to standard error.
+        If positive, show progress on the standard error stream, as for :class:`ModelSelector`,
+        with the iteration, the candidates that are left and the one that leads.
 
     Attributes
     ----------
@@ -375,7 +375,9 @@ class HalvingModelSelector(ModelSelector):
     def _iterate(self, search, runner, rows, context):
         """Rank the candidates that are left on a part with these rows more."""
         number = len(search.rankings) + 1
-        self._say(f"iteration {number}: {len(search.left)} candidates, {len(rows)} rows more")
+        stage = f"iteration {number} of {search.n_possible}: "
+        context.progress.start(len(search.left), stage, context.deadline)
+        context.progress.tell(f"{len(search.left)} candidates, {len(rows)} rows more")
         tasks = [
             FitTask(search.callbacks.subcontext(task_name=f"score-{number}-{name}"), self)
             for name, _ in search.left
@@ -400,7 +402,7 @@ class HalvingModelSelector(ModelSelector):
         search.left = self._going_on(ranked, ranking, search.n_possible)
         if search.new_weights is not None:
             search.new_weights.delete(ranked, search.left)
-        self._say(f"iteration {number}: {ranking.best} leads, {len(search.left)} may be the best")
+        context.progress.lead(ranking, f", {len(search.left)} candidates left")
         is_last = number == search.n_possible or len(search.left) <= self.n_best
         if not is_last and time.time() > context.deadline:
             search.stop = f"max_time={self.max_time} was over"
@@ -444,10 +446,6 @@ class HalvingModelSelector(ModelSelector):
                 f"order of their {by}"
             )
         return found
-
-    def _say(self, text):
-        if self.verbose:
-            say(f"[HalvingModelSelector] {printable(text)}")
 
 
 def _warn_of_failures(results, stop):

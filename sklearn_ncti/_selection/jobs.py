@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
-import numpy as np
 from joblib.parallel import LokyBackend, MultiprocessingBackend, get_active_backend
 from sklearn import get_config
 from sklearn.base import clone
@@ -22,7 +20,6 @@ from .._scoring.candidate import CandidateResult, Failure, capture_errors
 from .._scoring.scoring import result_of, score_candidate
 from .._utils.optional import import_optional
 from .._utils.stacklevel import find_stack_level
-from .._utils.terminal import printable, say
 from ..backbones._backbone import Backbone
 from ..backbones._base import bad_images_text
 from ..backbones._images import BadImageError
@@ -125,8 +122,9 @@ def run_candidates(
     is_backbone = [isinstance(model, Backbone) for _, model in candidates]
     prefer = "threads" if all(is_backbone) else None
     backend, _ = get_active_backend(prefer=prefer)
-    # As they come, so that it is known which are done when a worker process dies.
-    return_as = "generator_unordered" if isinstance(backend, LokyBackend) else "list"
+    # As they come, where that is possible: so it is known which are done, for those who wait and
+    # when a worker process dies.
+    return_as = "generator_unordered" if backend.supports_return_generator else "list"
     parallel = Parallel(n_jobs=n_jobs, prefer=prefer, return_as=return_as)
     n_jobs = backend.effective_n_jobs(parallel.n_jobs)
     sharing = _sharing(backend, n_jobs)
@@ -140,7 +138,7 @@ def run_candidates(
         for i, ((name, model), task) in enumerate(zip(candidates, tasks, strict=True))
     ]
     of_backbones = [job for job in jobs if is_backbone[job.index]]
-    workers = Workers(parallel, _Tally(len(jobs)) if sharing == _IN_PROCESS else None)
+    workers = Workers(parallel, in_process=sharing == _IN_PROCESS)
     results: dict[int, CandidateResult] = {}
     with _torch_threads(n_jobs if of_backbones and sharing == _IN_PROCESS else 1), parallel:
         for shares, group in _by_geometry(of_backbones, n_jobs, sharing):
@@ -201,24 +199,6 @@ def _warn_of_changes(paths) -> None:
         )
 
 
-class _Tally:
-    """How many candidates are done, and how long the others may take."""
-
-    def __init__(self, total):
-        self._total = total
-        self._done = 0
-        self._start = time.perf_counter()
-        self._lock = Lock()
-
-    def next(self) -> tuple[str, str]:
-        """Count one more; return the count and the time that is left, as words."""
-        with self._lock:
-            self._done += 1
-            left = self._total - self._done
-            seconds = (time.perf_counter() - self._start) / self._done * left
-        return f"{self._done} of {self._total}, ", f"; about {seconds:.0f} s left" if left else ""
-
-
 class Workers:
     """Threads or processes of joblib that run jobs, and survive a process that dies.
 
@@ -227,13 +207,13 @@ class Workers:
     parallel : joblib.Parallel
         What runs them.
 
-    tally : _Tally or None, default=None
-        Counts the jobs that are done; None if they run in other processes.
+    in_process : bool, default=False
+        Whether the jobs run in this process.
     """
 
-    def __init__(self, parallel: Any, tally: _Tally | None = None) -> None:
+    def __init__(self, parallel: Any, in_process: bool = False) -> None:
         self._parallel = parallel
-        self._tally = tally
+        self._in_process = in_process
 
     def run(
         self, jobs: list[Job], context: FitContext, prepared: Any = None
@@ -250,15 +230,16 @@ class Workers:
                 self._start([job], context, prepared, results)
             except _WORKER_ERRORS as exc:
                 results[job.index] = _captured(context.error_score, job.name, _raise_lost, exc)
-                _tell(context, results[job.index], np.nan, self._tally)
+                context.progress.finish(results[job.index], len(context.y))
         return results
 
     def _start(self, jobs, context, prepared, results) -> None:
-        tally = self._tally
-        with downloads_ahead(jobs, context, in_process=tally is not None) as ahead:
-            tasks = (delayed(_run_job)(job, context, prepared, tally, ahead) for job in jobs)
+        with downloads_ahead(jobs, context, in_process=self._in_process) as ahead:
+            tasks = (delayed(_run_job)(job, context, prepared, ahead) for job in jobs)
             for index, result in self._parallel(tasks):
                 results[index] = result
+                if result.components != OUT_OF_TIME:
+                    context.progress.finish(result, len(context.y))
 
 
 def _raise_lost(exc):
@@ -275,28 +256,13 @@ def _raise_lost(exc):
     ) from exc
 
 
-def _run_job(job, context, prepared, tally, ahead) -> tuple[int, CandidateResult]:
+def _run_job(job, context, prepared, ahead) -> tuple[int, CandidateResult]:
     """Return the index and the result of one candidate."""
     downloads = nullcontext() if ahead is None else ahead.running(job)
-    with downloads, job.task.running(context.X, context.y):
-        start = time.perf_counter()
+    counted = context.progress.running(job.name, len(context.y))
+    with downloads, counted, job.task.running(context.X, context.y):
         result = _captured(context.error_score, job.name, _score, job, context, prepared)
-        _tell(context, result, time.perf_counter() - start, tally)
     return job.index, result
-
-
-def _tell(context, result, seconds, tally) -> None:
-    """Write the line of a candidate to the standard error stream, if it is wanted."""
-    if not context.verbose:
-        return
-    outcome = result.error or f"{result.n_features} features"
-    took = "" if np.isnan(seconds) else f"{seconds:.1f} s"
-    speed = result.facts.images_per_second
-    at_speed = "" if np.isnan(speed) else f", {speed:.1f} images/s"
-    if not np.isnan(result.facts.texts_per_second):
-        at_speed = f", {result.facts.texts_per_second:.1f} texts/s"
-    count, left = ("", "") if tally is None else tally.next()
-    say(f"[ModelSelector] {count}{printable(result.name)}: {outcome} ({took}{at_speed}{left})")
 
 
 def _captured(error_score, name, function, *args) -> CandidateResult:

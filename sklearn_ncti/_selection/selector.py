@@ -38,6 +38,7 @@ from .features import extract
 from .jobs import FitTask, run_candidates
 from .plan import Plan, facts_of_candidates, make_plan
 from .prior import WEIGHTS, imagenet_accuracies, known_prior, weights_prior
+from .progress import FitProgress
 from .source_attributes import check_source, measure_candidates, target_widths
 from .winner import timm_candidate
 
@@ -153,8 +154,9 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         error that names the first. "skip" leaves their rows out for all candidates, and warns.
 
     verbose : int, default=0
-        If 1, write a line per candidate to standard error. If 2, also show the progress of
-        each ``timm`` model given by name.
+        If positive, show progress on the standard error stream: one bar for all candidates on
+        a terminal and in a notebook, and a few lines elsewhere; see :ref:`progress`. Progress
+        of single backbones is then part of it.
 
     Attributes
     ----------
@@ -378,7 +380,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             max_subtasks=self._max_rankings(context) * len(candidates) + bool(self.refit)
         )
         with FitTask(callbacks, self).running(X, y):
-            context, extracted = self._rank(candidates, context, callbacks, baseline, prior)
+            with context.progress:
+                context, extracted = self._rank(candidates, context, callbacks, baseline, prior)
             if self.refit:
                 subcontext = callbacks.subcontext(task_name="refit-best-model")
                 with FitTask(subcontext, self).running(X, y):
@@ -411,7 +414,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             open_memory(self.memory),
             on_bad_image=self.on_bad_image,
             error_score=self.error_score,
-            verbose=self.verbose,
+            progress=FitProgress(type(self).__name__, self.verbose),
             only_scored=self.final_estimator is None,
             needs_weighted_alpha=self.prior == WEIGHTS,
         )
@@ -486,11 +489,13 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             FitTask(callbacks.subcontext(task_name=f"score-{name}"), self)
             for name, _ in candidates
         ]
+        context.progress.start(len(candidates))
         results, context = run_candidates(candidates, context, tasks, self.n_jobs)
         published = None
         if prior is None and self.normalization != "absolute":
             published = imagenet_accuracies(candidates)
         ranking = self._ranking_of(results, context, baseline, prior, published)
+        context.progress.lead(ranking)
         self._set_results(ranking, context)
         return context, None
 
@@ -598,7 +603,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             memory=open_memory(self.memory),
             on_bad_image=self.on_bad_image,
             error_score=self.error_score,
-            verbose=self.verbose,
+            progress=FitProgress(type(self).__name__, self.verbose),
         )
         widths = target_widths(getattr(self, "results_", None), scorers.ranking)
         return measure_candidates(candidates, context, self.n_jobs, widths)

@@ -95,7 +95,10 @@ def measure_candidates(
         measure=partial(_measure, widths=widths),
     )
     context = with_images(context, [model for _, model in candidates])
-    results, _ = run_candidates(candidates, context, [_SilentTask()] * len(candidates), n_jobs)
+    tasks: list[FitTask] = [_SilentTask()] * len(candidates)
+    with context.progress as progress:
+        progress.start(len(candidates))
+        results, _ = run_candidates(candidates, context, tasks, n_jobs)
     report_failures(results, "and have no source attributes")
     return _columns(results)
 

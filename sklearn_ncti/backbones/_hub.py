@@ -24,6 +24,7 @@ from typing import IO, Any, cast
 
 from .._utils.optional import import_optional
 from . import _download
+from ._progress import is_told
 
 # The environment variable with the seconds that a download may go without progress.
 _VARIABLE = "SKLEARN_NCTI_HUB_TIMEOUT"
@@ -278,6 +279,8 @@ def _run_process(request: dict[str, Any], what: str, limit: float) -> str:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
+        # One bar is shown for many candidates, and none of the client for their downloads.
+        env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"} if is_told() else None,
     )
     events: Queue[str] = Queue()
     try:

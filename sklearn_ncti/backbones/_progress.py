@@ -3,6 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self
 
 from .._utils.optional import import_optional
@@ -12,6 +15,24 @@ from .._utils.terminal import encodable, is_terminal, printable, say
 _SECONDS = 30
 
 _UNITS = {"images": "img", "texts": "text"}
+
+# What is told of rows, and what they are, in place of being shown.
+_LISTENER: ContextVar[Callable[[int, str], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def told_to(listener: Callable[[int, str], None]) -> Iterator[None]:
+    """Tell a function of rows, in place of showing them, in a block of code of this thread."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def is_told() -> bool:
+    """Whether progress is told to a function, and must not be shown."""
+    return _LISTENER.get() is not None
 
 
 class Progress:
@@ -38,6 +59,8 @@ class Progress:
         # Of a folder or a hub, the last part tells one model from another.
         self._name = printable(os.path.basename(name))
         self._bar = None
+        self._listener = _LISTENER.get()
+        verbose = 0 if self._listener is not None else verbose
         self._silent = not verbose
         self._done = 0
         self._start = self._last = time.monotonic()
@@ -56,6 +79,8 @@ class Progress:
     def advance(self, n_rows: int) -> None:
         """Count more rows as done."""
         self._done += n_rows
+        if self._listener is not None:
+            self._listener(n_rows, self._what)
         if self._bar is not None:
             self._bar.update(n_rows)
             return

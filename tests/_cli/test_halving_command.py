@@ -125,8 +125,9 @@ def test_iterations_are_in_all_outputs(run, digits, models, tmp_path, options):
     )
     assert status == 0
     assert "successive halving, candidates in each iteration: 3 on " in out
-    assert "iteration 1: 3 candidates" in err
     report = json.loads(files["json"].read_text())
+    possible = report["n_possible_iterations"]
+    assert f"[HalvingModelSelector] iteration 1 of {possible}: 3 candidates, " in err
     assert report["n_candidates"][0] == 3
     assert report["n_rows"] == report["n_resources"][-1]
     assert len(report["n_candidates"]) == len(report["n_resources"])

@@ -291,5 +291,15 @@ def test_rows_may_come_in_any_order(data, pool):
 def test_verbose_says_where_it_is(data, pool, capsys):
     HalvingModelSelector(pool, min_samples=50, verbose=1, refit=False).fit(*data)
     lines = capsys.readouterr().err.splitlines()
-    assert "[HalvingModelSelector] iteration 1: 6 candidates, 50 rows more" in lines
-    assert any("leads" in line for line in lines)
+    assert "[HalvingModelSelector] iteration 1 of 3: 6 candidates, 50 rows more" in lines
+    assert any(" leads (probability " in line for line in lines)
+    assert all(line.startswith("[HalvingModelSelector] iteration ") for line in lines)
+
+
+def test_verbose_does_not_call_late_candidates_failed(data, clock, capsys):
+    pool = [(f"slow {i}", Noisy(i, seconds=1.0)) for i in range(4)]
+    HalvingModelSelector(pool, min_samples=50, max_time=0.1, refit=False, verbose=1).fit(*data)
+    err = capsys.readouterr().err
+    assert "iteration 1 of 3: 4 candidates" in err
+    assert "failed" not in err
+    assert "not started" not in err

@@ -17,9 +17,11 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.random_projection import GaussianRandomProjection
 
 from sklearn_ncti import ModelSelector, NCTIScorer
+from sklearn_ncti._scoring.candidate import CandidateResult
 from sklearn_ncti._scoring.scorers import Scorers
 from sklearn_ncti._selection.context import FitContext
 from sklearn_ncti._selection.jobs import FitTask, Job, Workers
+from sklearn_ncti._utils.components import Components
 
 
 @pytest.fixture
@@ -141,13 +143,18 @@ def test_what_was_finished_when_a_worker_died_is_not_run_again(data):
         for job in jobs:
             if job.index == 2:
                 raise BrokenExecutor
-            yield job.index, "done"
+            yield job.index, CandidateResult(job.name, Components({}))
 
     jobs = [Job(i, f"m{i}", None, FitTask(None, None)) for i in range(4)]
-    results = Workers(parallel).run(jobs, FitContext(*data, Scorers(NCTIScorer())))
+    context = FitContext(*data, Scorers(NCTIScorer()))
+    context.progress.start(4)
+    results = Workers(parallel).run(jobs, context)
     assert started == [[0, 1, 2, 3], [2], [3]]
     assert "the worker process died" in results.pop(2).error
-    assert results == {0: "done", 1: "done", 3: "done"}
+    assert {i: result.name for i, result in results.items()} == {0: "m0", 1: "m1", 3: "m3"}
+    # Each counts once.
+    assert context.progress.text(80).startswith("4/4 in ")
+    assert context.progress.text(80).endswith(", 1 failed")
 
 
 def test_a_candidate_that_cannot_be_sent_fails_alone(data):
@@ -178,11 +185,10 @@ def test_verbose_writes_to_standard_error_only(data, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert len(lines) == 4
-    time = r"\(\d+\.\d s"
-    left = r"; about \d+ s left\)"
-    assert re.fullmatch(rf"\[ModelSelector\] 2 of 4, pca: 20 features {time}{left}", lines[1])
-    last = rf"\[ModelSelector\] 4 of 4, broken: RuntimeError: no network today {time}\)"
-    assert re.fullmatch(last, lines[3])
+    assert len(lines) == 6
+    assert re.fullmatch(r"\[ModelSelector\] 2 of 4 candidates, \d\d:\d\d left", lines[1])
+    assert lines[3] == "[ModelSelector] broken: RuntimeError: no network today"
+    assert re.fullmatch(r"\[ModelSelector\] 4 of 4 candidates in \d\d:\d\d, 1 failed", lines[4])
+    assert re.fullmatch(r"\[ModelSelector\] pca leads \(score \d\.\d{3}\)", lines[5])
     ModelSelector(CANDIDATES).fit(X, y)
     assert capsys.readouterr() == ("", "")

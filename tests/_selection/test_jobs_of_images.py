@@ -1,6 +1,7 @@
 """Jobs of image backbones: shared images, devices, threads, unreadable images."""
 
 import os
+import re
 import warnings
 
 import joblib
@@ -26,7 +27,9 @@ from image_pool import (  # noqa: E402
 )
 
 from sklearn_ncti._selection import jobs as _jobs  # noqa: E402
+from sklearn_ncti._selection import progress as _progress  # noqa: E402
 from sklearn_ncti.backbones import _network, _prepared  # noqa: E402
+from sklearn_ncti.backbones import _progress as _own_progress  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:n = ")
 
@@ -158,15 +161,44 @@ def test_dask(data, models, undisturbed, tmp_path):
     assert_same(selector.results_, undisturbed)
 
 
-def test_progress_over_all(data, models, capsys):
-    select(candidates(models[:2]), verbose=1).fit(*data)
-    out, err = capsys.readouterr()
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_progress_over_all(data, models, capfd, n_jobs, backend):
+    with joblib.parallel_config(backend=backend):
+        select(candidates(models[:2]), verbose=1, n_jobs=n_jobs).fit(*data)
+    out, err = capfd.readouterr()
     assert out == ""
-    first, second = err.splitlines()
-    assert first.startswith("[ModelSelector] 1 of 2, m0: 96 features (")
-    assert first.endswith(" s left)")
-    assert " images/s" in second
-    assert second.endswith(" images/s)")
+    first, second, last = err.splitlines()
+    assert re.fullmatch(
+        r"\[ModelSelector\] 1 of 2 candidates, \d\d:\d\d left, \d+\.\d images/s", first
+    )
+    assert re.fullmatch(
+        r"\[ModelSelector\] 2 of 2 candidates in \d\d:\d\d, \d+\.\d images/s", second
+    )
+    assert re.fullmatch(r"\[ModelSelector\] m[01] leads \(score \d\.\d{3}\)", last)
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_backbones_show_no_progress_of_their_own(data, models, capsys, monkeypatch, verbose):
+    """That of a backbone is a part of the selector's, which may be silent and leaves it then."""
+    monkeypatch.setattr(_own_progress, "_SECONDS", 0)
+    pool = candidates(models[:2], verbose=1, batch_size=20)
+    select(pool, verbose=verbose).fit(*data)
+    lines = capsys.readouterr().err.splitlines()
+    of_backbones = [line for line in lines if re.match(r"m\d: \d+ of 60 images, ", line)]
+    assert len(of_backbones) == (0 if verbose else 4)
+    assert len(lines) - len(of_backbones) == 3 * verbose
+
+
+def test_images_of_a_slow_network_are_steps_in_a_log(data, models, capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "_LOG_SECONDS", 0)
+    select(candidates(models[:1], batch_size=3), verbose=1).fit(*data)
+    *lines, last, _ = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        "[ModelSelector] 0 of 1 candidates"
+    ] * len(lines)
+    assert len(lines) == 9
+    assert last.startswith("[ModelSelector] 1 of 1 candidates in ")
 
 
 def test_files_that_change_during_a_run_are_named(copied, models, tmp_path, extracted):

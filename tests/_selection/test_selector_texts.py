@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,7 @@ from sklearn_ncti import (  # noqa: E402
 )
 from sklearn_ncti._ranking.report.fine_tuning import Pretrained  # noqa: E402
 from sklearn_ncti._selection.candidates import pretrained_of  # noqa: E402
-from sklearn_ncti.backbones import _text, _tokenize  # noqa: E402
+from sklearn_ncti.backbones import _progress, _text, _tokenize  # noqa: E402
 from sklearn_ncti.backbones._text_network import TextNetwork  # noqa: E402
 
 TEXTS, LABELS = make_texts()
@@ -442,3 +443,14 @@ def test_a_plan_of_images_and_texts_in_one_list(pool, monkeypatch):
     images = ModelSelector(models).plan(np.zeros((2, 8, 8, 3), dtype=np.uint8))
     assert np.isfinite(list(images.candidate_seconds.values())).tolist() == [True, False]
     assert "1 cannot be predicted" in str(images)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_progress_counts_texts(pool, capfd, monkeypatch, n_jobs):
+    monkeypatch.setattr(_progress, "_SECONDS", 0)
+    models = candidates(pool[:2], verbose=1, batch_size=20)
+    select(models, verbose=1, n_jobs=n_jobs).fit(TEXTS, LABELS)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert re.match(r"\[ModelSelector\] 1 of 2 candidates, .*, \d+\.\d texts/s$", lines[0])
+    assert re.match(r"\[ModelSelector\] 2 of 2 candidates in .*, \d+\.\d texts/s$", lines[1])

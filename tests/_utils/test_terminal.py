@@ -87,9 +87,10 @@ def test_verbose_shows_names_and_errors_that_steer_no_terminal(data, capsys):
     with pytest.warns(FitFailedWarning, match="1 of 2 candidates failed"):
         ModelSelector(models, refit=False, verbose=1).fit(*data)
     err = capsys.readouterr().err
-    # Line breaks stay in the message, but not in the name.
-    message = SHOWN.replace(r"\n", "\n")
-    assert f", bad {SHOWN}: ValueError: {message} (" in err
+    # A candidate is one line: the message ends at its first break, and a name has none.
+    message = SHOWN.partition(r"\n")[0]
+    assert f"[ModelSelector] bad {SHOWN}: ValueError: {message}\n" in err
+    assert sum("bad" in line for line in err.splitlines()) == 1
     assert not set(err) & UNPRINTABLE
 
 

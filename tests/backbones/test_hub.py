@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty
@@ -25,6 +25,7 @@ from sklearn.exceptions import FitFailedWarning  # noqa: E402
 
 from sklearn_ncti import ModelSelector, NCTIScorer, TextBackbone  # noqa: E402
 from sklearn_ncti.backbones import TimmBackbone, _download, _hub, _timm  # noqa: E402
+from sklearn_ncti.backbones._progress import told_to  # noqa: E402
 
 MODEL = "test_resnet"
 COMMIT = "0123456789" * 4
@@ -139,6 +140,18 @@ def server(files, tmp_path, monkeypatch):
 
 def backbone(name, **parameters):
     return TimmBackbone(name, device="cpu", **parameters)
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_downloads_show_no_bars_below_that_of_a_fit(server, pixels, capfd, monkeypatch, is_told):
+    # The client of the hub then shows its bars without a terminal as well.
+    monkeypatch.setenv("TQDM_POSITION", "-1")
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    with told_to(lambda n_rows, what: None) if is_told else nullcontext():
+        backbone("hf-hub:own/good").fit(pixels)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert ("%|" in err) == (not is_told)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,6 @@ def named_pairs(models: Any) -> dict[str, Any]:
 def named_transformers(
     models: Sequence[Any],
     *,
-    verbose: int = 0,
     reserved: Collection[str] = (),
     may_download: bool = True,
 ) -> list[tuple[str, Any]]:
@@ -52,9 +51,6 @@ def named_transformers(
         Names of timm, wildcards, torch modules, transformers, SentenceTransformers, or (name,
         model) pairs. A text backbone of several layers is a candidate for each. A model of a
         local folder without a name of its own has that of the folder, see `names_of_folders`.
-
-    verbose : int, default=0
-        What the backbones of names get.
 
     reserved : collection of str, default=()
         Names that no pair may have.
@@ -83,7 +79,7 @@ def named_transformers(
     """
     if not models:
         raise ValueError("models is empty: at least 1 candidate is needed.")
-    found = _with_short_names(_found(without_dropped(models), verbose))
+    found = _with_short_names(_found(without_dropped(models)))
     candidates = _numbered(_of_each_layer(found, may_download))
     repeated = [name for name, k in Counter(n for n, _ in candidates).items() if k > 1]
     if repeated:
@@ -181,7 +177,7 @@ class _Named:
     is_given: bool = False
 
 
-def _found(models, verbose) -> list[_Named]:
+def _found(models) -> list[_Named]:
     """Return every item with its name, that of a local folder with its whole path."""
     found: list[_Named] = []
     from_wildcards: set[str] = set()
@@ -190,13 +186,13 @@ def _found(models, verbose) -> list[_Named]:
             known = {named.name for named in found}
             names = [name for name in expand_model_names([item]) if name not in known]
             from_wildcards.update(names)
-            found += [_Named(name, as_transformer(name, verbose)) for name in names]
+            found += [_Named(name, as_transformer(name)) for name in names]
         elif isinstance(item, str) and item in from_wildcards:
             continue
         elif is_pair(item):
-            found.append(_Named(item[0], as_transformer(item[1], verbose), is_given=True))
+            found.append(_Named(item[0], as_transformer(item[1]), is_given=True))
         else:
-            transformer = as_transformer(item, verbose)
+            transformer = as_transformer(item)
             chosen = isinstance(transformer, TimmBackbone)
             found.append(_Named(_default_name(transformer), transformer, chosen))
     return found
@@ -284,10 +280,10 @@ def by_name(numbers: Any, candidates: Sequence[tuple[str, Any]]) -> Any:
     return {key if key in taken else shown.get(key, key): numbers[key] for key in numbers}
 
 
-def as_transformer(model: Any, verbose: int = 0) -> Any:
+def as_transformer(model: Any) -> Any:
     """Return the transformer for a model in any of its forms."""
     if isinstance(model, str):
-        model = TimmBackbone(model, verbose=max(0, int(verbose) - 1))
+        model = TimmBackbone(model)
     elif is_sentence_transformer(model):
         model = SentenceEncoder(model)
     elif _is_torch_module(model):

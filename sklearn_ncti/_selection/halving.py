@@ -250,7 +250,7 @@ class HalvingModelSelector(ModelSelector):
     >>> selector.best_name_
     'pca16'
     >>> selector.n_resources_, selector.n_candidates_
-    ([200], [7])
+    ([200, 599], [7, 2])
     """
 
     _default_scorer = "robust"

@@ -396,9 +396,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         y = scorers.check_labels(y)
         check_consistent_length(X, y)
-        candidates = named_transformers(
-            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
-        )
+        candidates = named_transformers(self.models, reserved=self.get_params(deep=False))
         check_devices([model for _, model in candidates])
         scorers = replace(scorers, ranking=_held_out(scorers.ranking, self.cv))
         names = [name for name, _ in candidates]
@@ -591,9 +589,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         labels = check_source(X_source, y_source)
-        candidates = named_transformers(
-            self.models, verbose=self.verbose, reserved=self.get_params(deep=False)
-        )
+        candidates = named_transformers(self.models, reserved=self.get_params(deep=False))
         check_devices([model for _, model in candidates])
         scorers = check_scorers(self._default_scorer if self.scorer is None else self.scorer)
         context = FitContext(
@@ -818,7 +814,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             settings = self.get_params(deep=False)
             # The candidates are in the table.
             del settings["models"]
-        candidates = dict(named_transformers(self.models, verbose=0))
+        candidates = dict(named_transformers(self.models))
         best = candidates.get(self.best_name_)
         return ranking_report(
             self.ranking_,

@@ -4,7 +4,8 @@
 PYTHON ?= python3
 # The oldest numpy and scipy have wheels up to Python 3.11 only.
 PYTHON_OLDEST ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo $(PYTHON))
-PYTEST_ARGS ?=
+# Two processes: each loads torch, which takes a gigabyte, and most machines have two cores.
+PYTEST_ARGS ?= -n 2
 
 # Kernels of other processors: their arithmetic rounds in another order. `make test KERNEL=haswell`
 # runs the suite under one of them, unless this processor lacks its instructions. The settings

@@ -36,6 +36,9 @@ OLDEST_TORCH = \
 	"matplotlib==3.7.0; python_version < '3.12'" "pandas==2.0.0; python_version < '3.12'" \
 	"pyparsing<3.1; python_version < '3.12'"
 
+# Its comma would end an argument of a call.
+OF_DEV = ".[lint,release]"
+
 # $(call install,ENVIRONMENT,PYTHON,REQUIREMENTS)
 define install
 	@$(2) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -85,7 +88,7 @@ setup: .venv/.test-ready ## Make .venv with the package, everything optional, an
 	$(call install,.venv,$(PYTHON),-e ".[docs]")
 
 .venv-dev/.ready: pyproject.toml
-	$(call install,.venv-dev,$(PYTHON),-e ".[lint,release]")
+	$(call install,.venv-dev,$(PYTHON),-e $(OF_DEV))
 
 test: test-newest test-oldest ## Run the whole suite, newest packages and then oldest
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from .._version import __version__
 from ..datasets import load_catalogue
 from .arguments import Parser, arguments_reported
+from .completion import complete, with_model_names
 from .groups import (
     add_extraction,
     add_filters,
@@ -47,8 +48,10 @@ def parse_options(argv: Sequence[str] | None = None) -> Options:
     SystemExit
         With status 2 if the arguments are wrong, and 0 after ``--help`` or ``--version``.
     """
+    parser = make_parser()
+    complete(parser)
     with arguments_reported(sys.argv[1:] if argv is None else argv):
-        values = vars(make_parser().parse_args(argv))
+        values = vars(parser.parse_args(argv))
     options: Options = values["to_options"](values)
     return options
 
@@ -112,7 +115,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "Face",
     )
     add_source(parser)
-    parser.add_argument(
+    models = parser.add_argument(
         "--models",
         nargs="+",
         required=True,
@@ -121,6 +124,7 @@ def _fill_rank(parser: argparse.ArgumentParser) -> None:
         "local-dir:FOLDER or hf-hub:OWNER/NAME; with --text, encoders of transformers: "
         "local-dir:FOLDER or OWNER/NAME. NAME=MODEL gives a model a name of your choice",
     )
+    with_model_names(models)
     add_plan(parser)
     add_filters(parser)
     add_search(parser)
@@ -167,13 +171,14 @@ def _fill_score(parser: argparse.ArgumentParser) -> None:
 
 def _fill_models(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command `models`."""
-    parser.add_argument(
+    names = parser.add_argument(
         "names",
         nargs="*",
         metavar="PATTERN",
         help="names and wildcards in quotes ('convnext_t*'); a model that matches one of them is "
         "listed (default: all models)",
     )
+    with_model_names(names)
     add_filters(parser)
     columns = list(load_catalogue())
     parser.add_argument(

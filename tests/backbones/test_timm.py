@@ -558,6 +558,15 @@ def test_real_model_on_real_images(shared):
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-5)
 
 
+def features_under_the_head(network, data_config, files):
+    """What the head of a network gets for images that are prepared as `to_timm` says."""
+    transform = timm.data.create_transform(**data_config)
+    batch = torch.stack([transform(Image.open(path)) for path in files])
+    with torch.inference_mode():
+        maps = network.eval().forward_features(batch)
+        return network.forward_head(maps, pre_logits=True).numpy()
+
+
 def test_a_new_head_lies_over_the_weights_of_the_features(local_folder, files):
     backbone = TimmBackbone(f"local-dir:{local_folder}", device="cpu")
     network, data_config = backbone.to_timm(5)
@@ -569,11 +578,7 @@ def test_a_new_head_lies_over_the_weights_of_the_features(local_folder, files):
     assert network.fc.out_features == 5
     assert tuple(data_config["input_size"]) == (3, 64, 48)
     assert tuple(data_config["mean"]) == (0.1, 0.2, 0.3)
-    transform = timm.data.create_transform(**data_config)
-    batch = torch.stack([transform(Image.open(path)) for path in files])
-    with torch.inference_mode():
-        maps = network.eval().forward_features(batch)
-        found = network.forward_head(maps, pre_logits=True).numpy()
+    found = features_under_the_head(network, data_config, files)
     np.testing.assert_allclose(found, backbone.fit_transform(files), **FLOAT32_ROUNDING)
 
 
@@ -594,11 +599,7 @@ def test_the_head_of_as_many_classes_is_new_as_well(local_folder):
 def test_random_weights_get_a_head_too(files):
     backbone = untrained(random_state=4)
     network, data_config = backbone.to_timm(2)
-    transform = timm.data.create_transform(**data_config)
-    batch = torch.stack([transform(Image.open(path)) for path in files])
-    with torch.inference_mode():
-        maps = network.eval().forward_features(batch)
-        found = network.forward_head(maps, pre_logits=True).numpy()
+    found = features_under_the_head(network, data_config, files)
     np.testing.assert_allclose(found, backbone.fit_transform(files), **FLOAT32_ROUNDING)
 
 

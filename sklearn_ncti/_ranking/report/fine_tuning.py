@@ -1,4 +1,4 @@
-"""Code that fine-tunes the best candidate, with the library that its weights are for."""
+"""Code that fine-tunes the best candidate, with the package that its weights are for."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Pretrained:
     Attributes
     ----------
     name : str
-        Name by which the library knows the model: a name of timm, or a folder or repository of
+        Name by which the package knows the model: a name of timm, or a folder or repository of
         transformers.
 
-    library : {"timm", "transformers"}
-        The library that loads it.
+    package : {"timm", "transformers"}
+        The package that loads it.
 
     revision : str or None
         Branch, tag or commit of a repository, of transformers only.
@@ -24,14 +24,14 @@ class Pretrained:
     """
 
     name: str
-    library: str = "timm"
+    package: str = "timm"
     revision: str | None = None
     trust_remote_code: bool = False
 
 
 def fine_tuning_code(model: Pretrained, n_classes: int | str) -> str:
     """Return code that fine-tunes a model on the labelled images or texts that it names."""
-    if model.library == "transformers":
+    if model.package == "transformers":
         return _transformers_code(model)
     return _timm_code(model.name, n_classes)
 

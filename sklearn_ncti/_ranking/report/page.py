@@ -186,7 +186,7 @@ def _fine_tuning_part(
     intro = "Start from the pre-trained weights and train all layers with a small learning rate."
     if pretrained is None:
         intro = f"Where {ranking.best} is the name of a timm model, these lines fine-tune it."
-    elif pretrained.library == "transformers":
+    elif pretrained.package == "transformers":
         intro += (
             " The new head of transformers pools in its own way, whatever pooling and layer were "
             "ranked."

@@ -101,7 +101,7 @@ def compare(folder, texts, args):
     n_tokens = int(prepared.tokens().starts[-1])
     print(
         f"{Path(folder).name:<12}{len(texts):>7}{n_tokens:>9}{speed['bare']:>10.0f}"
-        f"{speed['prepared']:>10.0f}{speed['texts']:>10.0f}{ratios['prepared']:>10.2f}"
+        f"{speed['prepared']:>12.0f}{speed['texts']:>10.0f}{ratios['prepared']:>10.2f}"
         f"{ratios['texts']:>8.2f}{difference:>12.1e}"
     )
 
@@ -142,7 +142,7 @@ def main(argv=None):
             real = [row["text"] for row in csv.DictReader(file)][: args.n_texts]
     transformers.utils.logging.disable_progress_bar()
     print(
-        f"{'model':<12}{'texts':>7}{'tokens':>9}{'bare/s':>10}{'prepared/s':>10}{'texts/s':>10}"
+        f"{'model':<12}{'texts':>7}{'tokens':>9}{'bare/s':>10}{'prepared/s':>12}{'texts/s':>10}"
         f"{'prepared':>10}{'texts':>8}{'difference':>12}"
     )
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from threading import Lock, local
 from typing import Any
@@ -256,17 +256,20 @@ class Network:
         return images if self.channels_last else images.contiguous()
 
     def _run(self, part: torch.Tensor) -> torch.Tensor:
-        autocast = (
-            torch.autocast(self.device.type, dtype=torch.bfloat16)
-            if self.bfloat16
-            else nullcontext()
-        )
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), precision_of(self.device, self.bfloat16):
             images = self._scaled(part)
             features = check_features(self.module(images), len(part)).float()
             # A module may give back what it was given, which the next part overwrites.
             owner = features.untyped_storage().data_ptr()
             return features.clone() if owner == images.untyped_storage().data_ptr() else features
+
+
+def precision_of(device: torch.device, bfloat16: bool) -> AbstractContextManager:
+    """Return the context of bfloat16, or of float32 whatever autocast the caller is in."""
+    # Entering autocast takes as long as a layer of a tiny network: only where it does something.
+    if bfloat16 or torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+    return nullcontext()
 
 
 def weight_matrices(module: nn.Module) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._network import empty_cache, resolve_device, use_bfloat16
+from ._network import empty_cache, precision_of, resolve_device, use_bfloat16
 from ._work import work_of
 
 # Convolutions of the network of the calibration, dense, depthwise and pointwise: channels in and
@@ -56,10 +56,7 @@ def seconds_per_work(device: Any = "auto", precision: str = "auto") -> float:
     n_images = _IMAGES_CPU if device.type == "cpu" else _IMAGES_GPU
     images = torch.zeros(n_images, 3, _SIZE, _SIZE, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    autocast = torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=use_bfloat16(precision, device)
-    )
-    with torch.inference_mode(), autocast:
+    with torch.inference_mode(), precision_of(device, use_bfloat16(precision, device)):
         # The first run chooses kernels and maps memory.
         _timed(module, images)
         seconds = median(_timed(module, images) for _ in range(_RUNS))

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._text_network import TextNetwork
+
+# Batches that are padded at a time: done by turns with a tiny network, each takes longer, for
+# the caches of the processor (benchmarks/text_extraction.py).
+_AHEAD = 8
 
 
 class TextBackbone(Backbone):
@@ -381,10 +386,12 @@ class TextBackbone(Backbone):
         progress: Progress,
     ) -> Iterator["torch.Tensor"]:
         """Yield the rows of each batch, on the device."""
-        for start in range(0, len(order), self.batch_size):
-            places = order[start : start + self.batch_size]
-            yield network.rows(tokens.batch(places), layers)
-            progress.advance(len(places))
+        starts = range(0, len(order), self.batch_size)
+        batches = (tokens.batch(order[start : start + self.batch_size]) for start in starts)
+        while ahead := list(islice(batches, _AHEAD)):
+            for batch in ahead:
+                yield network.rows(batch, layers)
+                progress.advance(len(batch["attention_mask"]))
 
     def _pass(self) -> Hashable:
         """Return what a pass depends on but for the layer: equal ones give all layers together."""

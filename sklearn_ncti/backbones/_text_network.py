@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._network import is_out_of_memory, run_in_parts, warn_of_memory
+from ._network import is_out_of_memory, precision_of, run_in_parts, warn_of_memory
 from ._pooling import Pooling
 
 
@@ -111,12 +111,14 @@ class TextNetwork:
         self, batch: dict[str, np.ndarray], layers: Sequence[int], step: int
     ) -> torch.Tensor:
         """Compute the features of texts of which at most `step` go through at once."""
+        mask = self._to_device(batch["attention_mask"])
         tensors = {
-            name: self._to_device(column)
+            name: mask if name == "attention_mask" else self._to_device(column)
             for name, column in batch.items()
             if name in self._accepted
         }
-        mask = self._to_device(batch["attention_mask"])
+        if step >= len(mask):
+            return self._run(tensors, mask, layers)
         n_parts = -(-len(mask) // step)
         parts = zip(
             mask.tensor_split(n_parts),
@@ -141,14 +143,12 @@ class TextNetwork:
         self, tensors: dict[str, torch.Tensor], mask: torch.Tensor, layers: Sequence[int]
     ) -> torch.Tensor:
         options = {} if tuple(layers) == (-1,) else {"output_hidden_states": True}
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16),
-        ):
-            output = self.module(**tensors, return_dict=True, **options)
         with torch.inference_mode():
+            with precision_of(self.device, self.bfloat16):
+                output = self.module(**tensors, return_dict=True, **options)
             hidden = [self._hidden(output, layer) for layer in layers]
-            return torch.cat([pooled(of.float(), mask, self.pooling) for of in hidden], dim=1)
+            with precision_of(self.device, False):
+                return torch.cat([pooled(of.float(), mask, self.pooling) for of in hidden], dim=1)
 
     def _hidden(self, output: Any, layer: int) -> torch.Tensor:
         """Return the token vectors of a layer."""
@@ -186,8 +186,9 @@ def pooled(vectors: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch
 
 def _mean(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     # As a product of matrices: no masked copy of all vectors is made.
-    weights = mask.to(vectors.dtype) / mask.sum(dim=1, keepdim=True)
-    return (weights[:, None, :] @ vectors)[:, 0]
+    weights = mask.to(vectors.dtype)
+    sums = torch.bmm(weights[:, None], vectors)[:, 0]
+    return sums.div_(weights.sum(dim=1, keepdim=True))
 
 
 def _first(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

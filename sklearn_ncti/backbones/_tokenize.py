@@ -39,24 +39,21 @@ class Tokens(NamedTuple):
 
     Attributes
     ----------
-    columns : dict of str to ndarray of shape (n_tokens,)
-        ``input_ids``, and what else the tokenizer gives of each token.
+    columns : dict of str to ndarray of shape (n_tokens + 1,)
+        ``input_ids``, and what else the tokenizer gives of each token. The last one is what
+        stands where a text is shorter than others of its batch. It is masked, and changes no
+        feature.
 
     starts : ndarray of shape (n_texts + 1,)
         Where each text starts; the last number is that of all tokens.
 
     n_truncated : int
         Number of texts that are longer than the limit.
-
-    padding : dict of str to int
-        What stands in a column where a text is shorter than others of its batch. It is
-        masked, and changes no feature.
     """
 
     columns: dict[str, np.ndarray]
     starts: np.ndarray
     n_truncated: int
-    padding: dict[str, int]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -65,13 +62,13 @@ class Tokens(NamedTuple):
 
     def batch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the tokens of some texts, padded at their end, with the attention mask."""
-        lengths = self.starts[rows + 1] - self.starts[rows]
-        offsets = np.arange(int(lengths.max()))
+        starts = self.starts[rows]
+        lengths = self.starts[rows + 1] - starts
+        offsets = np.arange(lengths.max())
         mask = offsets < lengths[:, None]
-        places = np.where(mask, self.starts[rows][:, None] + offsets, 0)
+        places = np.where(mask, starts[:, None] + offsets, self.starts[-1])
         batch = {
-            name: np.where(mask, column[places], self.padding[name])
-            for name, column in self.columns.items()
+            name: column.take(places).astype(np.int64) for name, column in self.columns.items()
         }
         return {**batch, "attention_mask": mask.astype(np.int64)}
 
@@ -253,8 +250,12 @@ def tokenize(texts: Texts, tokenizer: Any, max_length: int | None) -> Tokens:
             rows[row] = [filler[name]]
     starts = np.zeros(len(ids) + 1, dtype=np.int64)
     np.cumsum([len(tokens) for tokens in ids], out=starts[1:])
-    flat = {name: _flat(rows, int(starts[-1])) for name, rows in columns.items()}
-    return Tokens(flat, starts, n_truncated, _padding(tokenizer, flat))
+    padding = _padding(tokenizer)
+    flat = {
+        name: _flat([*rows, [padding[name]]], int(starts[-1]) + 1)
+        for name, rows in columns.items()
+    }
+    return Tokens(flat, starts, n_truncated)
 
 
 def _call(tokenizer: Any, texts: list[str], **options: Any) -> Mapping[str, list[list[int]]]:
@@ -285,15 +286,15 @@ def _filler(tokenizer: Any) -> dict[str, int]:
     return {"input_ids": token, "token_type_ids": 0}
 
 
-def _padding(tokenizer: Any, columns: Mapping[str, Any]) -> dict[str, int]:
-    padding = {
+def _padding(tokenizer: Any) -> dict[str, int]:
+    """Return the token that fills up short texts."""
+    return {
         # Some tokenizers have none: any token will do behind the mask.
         "input_ids": _filler(tokenizer)["input_ids"]
         if tokenizer.pad_token_id is None
         else tokenizer.pad_token_id,
         "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
     }
-    return {name: int(padding[name]) for name in columns}
 
 
 def _flat(rows: list[list[int]], n_tokens: int) -> np.ndarray:

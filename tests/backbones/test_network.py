@@ -69,6 +69,14 @@ def test_one_image_is_too_much(pixels):
         backbone_of(Hungry(most=0)).fit(pixels)
 
 
+def test_autocast_of_the_caller_changes_nothing(pixels):
+    torch.manual_seed(0)
+    backbone = backbone_of(Hungry(most=1000), precision="float32").fit(pixels)
+    expected = backbone.transform(pixels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_allclose(backbone.transform(pixels), expected, **FLOAT32_ROUNDING)
+
+
 def test_other_errors_are_left(pixels):
     with pytest.raises(RuntimeError, match="Calculated padded input size"):
         backbone_of(torch.nn.Conv2d(3, 4, 99)).fit(pixels)

@@ -184,6 +184,16 @@ def test_bfloat16_is_close(text_models):
     assert 0 < np.abs(rough - exact).max() < 0.1
 
 
+def test_autocast_of_the_caller_changes_nothing(text_models):
+    exact = backbone(text_models["bert"]).fit(TEXTS)
+    rough = backbone(text_models["bert"], precision="bfloat16").fit(TEXTS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = exact.transform(TEXTS)
+    np.testing.assert_allclose(inside, exact.transform(TEXTS), **FLOAT32_ROUNDING)
+    # The precision matters to this network.
+    assert np.abs(rough.transform(TEXTS) - inside).max() > 1e-4
+
+
 def test_it_is_a_transformer(text_models):
     model = backbone(text_models["bert"])
     with pytest.raises(NotFittedError):

@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import sys
 import threading
 import time
 from functools import partial
@@ -11,7 +9,8 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
-from helpers import OF_FLOAT32, running
+from children import child
+from helpers import OF_FLOAT32
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -265,14 +264,13 @@ def test_memory_that_names_no_folder(data, models):
     assert (without.fit(*data).results_["error"] == "").all()
 
 
-CHILD = """
-import json, sys, time, warnings
+SCRIPT = """
+import time, warnings
 import numpy as np
 from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone
 from sklearn_ncti.backbones import _network
 
 warnings.simplefilter("ignore")
-job = json.loads(sys.argv[1])
 real, calls = _network.Network.features, []
 
 def features(self, pixels):
@@ -287,25 +285,21 @@ _network.Network.features = features
 selector = ModelSelector(
     [(name[-2:], TimmBackbone(name, device="cpu", batch_size=15)) for name in job["models"]],
     scorer=NCTIScorer(n_components=4), refit=False, memory=job["memory"],
-).fit(job["paths"], np.array(job["y"]))
-print(json.dumps({name: list(selector.results_[name]) for name in ("score", "seli", "ncc", "vc")}))
+).fit(job["paths"], job["y"])
+answer = {name: selector.results_[name].tolist() for name in ("score", "seli", "ncc", "vc")}
 """
 
 
 def ranking_in_a_process(data, models, memory, stop=""):
     paths, y = data
-    job = {"models": models, "memory": str(memory), "paths": paths, "y": y.tolist()}
-    return running(sys.executable, "-c", CHILD, json.dumps({**job, "stop": str(stop)}))
+    job = {"models": models, "memory": str(memory), "paths": paths, "y": y, "stop": stop}
+    return child(SCRIPT, job, memory.parent)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_goes_on_where_it_stopped(data, models, undisturbed, tmp_path, extracted):
     reached = tmp_path / "reached"
-    with ranking_in_a_process(data, models, tmp_path / "cache", stop=reached) as child:
-        while not reached.exists():
-            assert child.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.05)
-        child.send_signal(signal.SIGKILL)
+    with ranking_in_a_process(data, models, tmp_path / "cache", stop=reached) as run:
+        run.kill_at(reached)
     entries = list((tmp_path / "cache" / "features").iterdir())
     assert len(entries) == 2
     assert all(entry.suffix == ".npz" for entry in entries)
@@ -318,9 +312,8 @@ def test_a_killed_run_goes_on_where_it_stopped(data, models, undisturbed, tmp_pa
 def test_two_processes_rank_into_one_folder(data, models, undisturbed, tmp_path, extracted):
     both = [ranking_in_a_process(data, models, tmp_path / "cache") for _ in range(2)]
     with both[0] as first, both[1] as second:
-        for child in (first, second):
-            results = json.loads(child.stdout.read())
-            assert child.wait() == 0
+        for run in (first, second):
+            results = run.answer()
             for name in COLUMNS:
                 np.testing.assert_allclose(results[name], undisturbed[name], **OF_FLOAT32)
     kept = select(candidates(models), memory=str(tmp_path / "cache")).fit(*data).results_

@@ -1,15 +1,12 @@
 """HalvingModelSelector over images: only new ones go through networks, whatever happens."""
 
-import json
 import os
-import signal
-import sys
-import time
 
 import joblib
 import numpy as np
 import pytest
-from helpers import OF_FLOAT32, running
+from children import child
+from helpers import OF_FLOAT32
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_ncti import (
@@ -134,11 +131,9 @@ def test_kept_features_serve_the_next_fit(data, models, tmp_path, passed):
     assert len(passed) == selector.n_candidates_[1] - n_second
 
 
-CHILD = """
-import json, sys, time
-import numpy as np
+SCRIPT = """
+import time
 from sklearn_ncti import HalvingModelSelector, NearestCenterClassifier, TimmBackbone
-job = json.loads(sys.argv[1])
 real = TimmBackbone.extract
 calls = []
 
@@ -154,31 +149,26 @@ selector = HalvingModelSelector(
     [(name[-2:], TimmBackbone(name, device="cpu")) for name in job["models"]],
     scorer=NearestCenterClassifier(n_components=4, cv="loo", shrinkage="scale-free"),
     min_samples=20, n_resamples=40, confidence=0.999, refit=False, memory=job["memory"],
-).fit(job["paths"], np.array(job["y"]))
-print(json.dumps([selector.results_["score"].tolist(), len(calls), selector.n_candidates_]))
+).fit(job["paths"], job["y"])
+answer = [selector.results_["score"].tolist(), len(calls), selector.n_candidates_]
 """
 
 
 def fitted_in_a_process(data, models, memory, stop=""):
     paths, y = data
-    job = {"models": models, "memory": str(memory), "paths": paths, "y": y.tolist()}
-    return running(sys.executable, "-c", CHILD, json.dumps({**job, "stop": str(stop)}))
+    job = {"models": models, "memory": str(memory), "paths": paths, "y": y, "stop": stop}
+    return child(SCRIPT, job, memory.parent)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_fit_goes_on_in_the_middle_of_an_iteration(data, models, tmp_path):
     """Five networks in the first iteration and one in the second are done when it is killed."""
     reached = tmp_path / "reached"
-    with fitted_in_a_process(data, models, tmp_path / "cache", stop=reached) as child:
-        while not reached.exists():
-            assert child.poll() is None, "the fit ended before it could be killed"
-            time.sleep(0.05)
-        child.send_signal(signal.SIGKILL)
+    with fitted_in_a_process(data, models, tmp_path / "cache", stop=reached) as run:
+        run.kill_at(reached)
     outputs = []
     for memory in (tmp_path / "cache", tmp_path / "other"):
-        with fitted_in_a_process(data, models, memory) as child:
-            outputs.append(json.loads(child.stdout.read()))
-            assert child.wait() == 0
+        with fitted_in_a_process(data, models, memory) as run:
+            outputs.append(run.answer())
     (resumed, n_resumed, kept), (undisturbed, n_all, also_kept) = outputs
     assert kept == also_kept
     assert n_all == sum(kept)

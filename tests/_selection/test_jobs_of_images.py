@@ -7,6 +7,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+from children import server
 from sklearn import config_context
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
@@ -143,7 +144,10 @@ def test_candidates_are_spread_over_gpus(models, monkeypatch):
 
 def test_dask(data, models, undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed")
-    with warnings.catch_warnings():
+    import dask
+
+    method = {"distributed.worker.multiprocessing-method": server().get_start_method()}
+    with dask.config.set(method), warnings.catch_warnings():
         # What a cluster warns of while it starts and stops is its own affair.
         warnings.simplefilter("ignore")
         with (

@@ -4,15 +4,14 @@ import html
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import types
 
 import joblib
 import numpy as np
 import pytest
-from helpers import OF_FLOAT32, running
+from children import child
+from helpers import OF_FLOAT32
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import FitFailedWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -354,58 +353,52 @@ def test_prior_from_the_weights(tmp_path):
 
 
 SCRIPT = """
-import os, sys, time
+import os, time
 from sklearn_ncti import ModelSelector, NCTIScorer, TextBackbone
 from sklearn_ncti.backbones import _text
 from text_pool import make_texts
-folder, slow, *names = sys.argv[1:]
-real = _text.load_module
+real, loads = _text.load_module, []
 def loading(*args):
-    if slow == "slow":
-        time.sleep(1)
-    print("loading", flush=True)
+    loads.append(args)
+    if job["stop"] and len(loads) == 3:
+        open(job["stop"], "w").close()
+        time.sleep(600)
     return real(*args)
 _text.load_module = loading
-models = [(os.path.basename(n), TextBackbone(n, device="cpu")) for n in names]
-selector = ModelSelector(models, scorer=NCTIScorer(n_components=4), refit=False, memory=folder)
+models = [(os.path.basename(n), TextBackbone(n, device="cpu")) for n in job["names"]]
+scorer = NCTIScorer(n_components=4)
+selector = ModelSelector(models, scorer=scorer, refit=False, memory=job["memory"])
 selector.fit(*make_texts())
-print(*selector.results_["score"].round(4))
+answer = [len(loads), selector.results_["score"].tolist()]
 """
 
 
-def command(folder, slow, names):
-    return [sys.executable, "-c", SCRIPT, str(folder), slow, *names]
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def ranking_in_a_process(names, memory, stop=""):
+    return child(SCRIPT, {"names": names, "memory": str(memory), "stop": stop}, memory.parent)
 
 
 def test_a_killed_run_goes_on_where_it_was(pool, undisturbed, tmp_path):
-    with running(*command(tmp_path, "slow", pool), env=environment()) as child:
-        for _ in range(3):
-            assert child.stdout.readline() == "loading\n"
-        child.send_signal(signal.SIGKILL)
-    assert len(list((tmp_path / "features").glob("*.npz"))) == 2
-    done = subprocess.run(
-        command(tmp_path, "", pool), env=environment(), capture_output=True, text=True, check=True
-    )
-    *loads, scores = done.stdout.splitlines()
-    assert len(loads) == 2
-    np.testing.assert_allclose([*map(float, scores.split())], undisturbed["score"], atol=1e-3)
+    memory, reached = tmp_path / "cache", tmp_path / "reached"
+    with ranking_in_a_process(pool, memory, stop=reached) as run:
+        run.kill_at(reached)
+    assert len(list((memory / "features").glob("*.npz"))) == 2
+    with ranking_in_a_process(pool, memory) as run:
+        n_loads, scores = run.answer()
+    assert n_loads == 2
+    np.testing.assert_allclose(scores, undisturbed["score"], **OF_FLOAT32)
 
 
 def test_two_processes_share_a_cache(pool, undisturbed, tmp_path):
+    memory = tmp_path / "cache"
     with (
-        running(*command(tmp_path, "", pool), env=environment()) as one,
-        running(*command(tmp_path, "", pool[::-1]), env=environment()) as other,
+        ranking_in_a_process(pool, memory) as one,
+        ranking_in_a_process(pool[::-1], memory) as other,
     ):
-        outputs = [child.communicate(timeout=300)[0] for child in (one, other)]
-    scores = [output.splitlines()[-1].split() for output in outputs]
-    found = [[*map(float, scores[0])], [*map(float, scores[1][::-1])]]
-    np.testing.assert_allclose(found, [undisturbed["score"]] * 2, atol=1e-3)
-    assert len(list((tmp_path / "features").glob("*.npz"))) == 4
-    assert not list((tmp_path / "features").glob("unfinished-*"))
+        scores, reverse = one.answer()[1], other.answer()[1]
+    np.testing.assert_allclose(scores, undisturbed["score"], **OF_FLOAT32)
+    np.testing.assert_allclose(reverse[::-1], undisturbed["score"], **OF_FLOAT32)
+    assert len(list((memory / "features").glob("*.npz"))) == 4
+    assert not list((memory / "features").glob("unfinished-*"))
 
 
 def test_a_plan_says_what_is_unknown(pool, loaded):

@@ -63,13 +63,16 @@ $(error KERNEL=$(KERNEL) is none of: $(KERNELS))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-newest test-oldest test-oldest-scoring test-oldest-torch
+.PHONY: help setup environments test test-newest test-oldest test-oldest-scoring test-oldest-torch
 .PHONY: test-kernels lint docs release-check demo clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.test-ready ## Make .venv with the package, everything optional, and the tests' needs
+
+# With `make -j2 environments`, the two longest at a time: pip works on one core.
+environments: .venv-oldest-torch/.ready .venv/.test-ready .venv-oldest/.ready .venv-dev/.ready
 
 .venv/.demo-ready: pyproject.toml
 	$(call install,.venv,$(PYTHON),-e ".[all]")

@@ -14,6 +14,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from sklearn_ncti.datasets import _catalogue
 
@@ -86,7 +87,9 @@ def count_parameters(architecture):
     import timm
     import torch
 
-    with torch.device("meta"):
+    # Weights without memory have no values, and to draw them takes most of the time.
+    drawing = patch("timm.layers.weight_init._trunc_normal_", lambda tensor, *args: tensor)
+    with torch.device("meta"), drawing:
         network = timm.create_model(architecture, pretrained=False)
     return sum(weight.numel() for weight in network.parameters())
 

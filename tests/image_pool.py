@@ -21,18 +21,20 @@ SCORER = NCTIScorer(n_components=4)
 COLUMNS = ("score", "seli", "ncc", "vc")
 
 
-def write_model(folder, seed, size=32, mean=0.5, **more):
+def write_model(folder, seed, size=32, mean=0.5, n_classes=0, **more):
     """Write the weights of a tiny network as timm reads them; return its name."""
     folder.mkdir()
     with torch.random.fork_rng():
         # Not the seed of a backbone, whose weights would look as if they had not been loaded.
         torch.manual_seed(100 + seed)
-        model = timm.create_model("test_resnet", num_classes=0)
+        model = timm.create_model("test_resnet", num_classes=n_classes)
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     config = {"input_size": [3, size, size], "mean": [mean] * 3, "std": [0.5] * 3}
-    config |= {"interpolation": "bicubic", "crop_pct": 1.0, "num_classes": 0, **more}
+    config |= {"interpolation": "bicubic", "crop_pct": 1.0, "num_classes": n_classes, **more}
     (folder / "config.json").write_text(
-        json.dumps({"architecture": "test_resnet", "num_classes": 0, "pretrained_cfg": config})
+        json.dumps(
+            {"architecture": "test_resnet", "num_classes": n_classes, "pretrained_cfg": config}
+        )
     )
     return f"local-dir:{folder}"
 
@@ -54,6 +56,22 @@ def assert_same(results, expected):
     assert results["error"].tolist() == expected["error"].tolist()
     for name in COLUMNS:
         np.testing.assert_allclose(results[name], expected[name], **OF_FLOAT32, err_msg=name)
+
+
+class Examples(torch.utils.data.Dataset):
+    """Pairs of an image and its label, which counts how often each is read."""
+
+    def __init__(self, paths, y):
+        self.paths = paths
+        self.y = y
+        self.reads = []
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        return Image.open(self.paths[index]), torch.tensor(self.y[index])
 
 
 class Poisoned(torch.nn.Module):

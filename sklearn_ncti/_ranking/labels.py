@@ -221,9 +221,9 @@ def count_overlaps(low: np.ndarray, high: np.ndarray, boxes: Sequence[np.ndarray
     counts : ndarray of shape (n,)
         Number of overlaps; boxes that only touch do not overlap.
     """
-    stacked = np.concatenate(boxes)
-    apart = (low[:, None] >= stacked[None, :, 2:]) | (high[:, None] <= stacked[None, :, :2])
-    counts: np.ndarray = (~apart.any(axis=2)).sum(axis=1)
+    x0, y0, x1, y1 = np.concatenate(boxes).T
+    overlap = (low[:, :1] < x1) & (high[:, :1] > x0) & (low[:, 1:] < y1) & (high[:, 1:] > y0)
+    counts: np.ndarray = np.count_nonzero(overlap, axis=1)
     return counts
 
 

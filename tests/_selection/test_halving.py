@@ -55,9 +55,15 @@ def pool():
     return [(f"noise {noise}", Noisy(noise, seed=i)) for i, noise in enumerate(noises)]
 
 
+def search(pool, **parameters):
+    """Return a search that starts with 50 rows, with few resamples: they take most of its time."""
+    options = {"min_samples": 50, "n_resamples": 60, "refit": False, **parameters}
+    return HalvingModelSelector(pool, **options)
+
+
 def test_each_iteration_is_a_ranking_of_its_part(data, pool):
     X, y = data
-    selector = HalvingModelSelector(pool, min_samples=50, refit=False).fit(X, y)
+    selector = search(pool).fit(X, y)
     assert selector.n_resources_[0] == 50
     assert selector.n_candidates_[0] == 6
     assert selector.n_iterations_ == len(selector.rankings_) > 1
@@ -82,7 +88,7 @@ def test_all_go_on_that_the_resamples_do_not_exclude(data):
     X, y = data
     pool = [(f"copy {i}", Noisy(1.0)) for i in range(4)] + [("bad", Noisy(9.0))]
     with pytest.warns(UserWarning, match="do not vary over the 4 candidates"):
-        selector = HalvingModelSelector(pool, min_samples=50, refit=False).fit(X, y)
+        selector = search(pool, n_resamples=200).fit(X, y)
     assert selector.n_candidates_ == [5, 4, 4]
     assert selector.results_["rank"].tolist() == [1, 1, 1, 1, 5]
     assert selector.results_["iteration"].tolist() == [3, 3, 3, 3, 1]
@@ -95,20 +101,14 @@ def test_all_go_on_that_the_resamples_do_not_exclude(data):
 def test_the_factor_bounds_the_number_of_candidates(data):
     X, y = data
     pool = [(f"{i}", Noisy(1.0 + 0.1 * i, seed=i)) for i in range(9)]
-    free = HalvingModelSelector(pool, min_samples=50, refit=False).fit(X, y)
-    bounded = HalvingModelSelector(pool, min_samples=50, elimination="factor", refit=False).fit(
-        X, y
-    )
+    free = search(pool).fit(X, y)
+    bounded = search(pool, elimination="factor").fit(X, y)
     assert free.n_candidates_[1] > 3
     assert bounded.n_candidates_ == [9, 3]
-    more = HalvingModelSelector(
-        pool, min_samples=50, elimination="factor", n_best=2, refit=False
-    ).fit(X, y)
+    more = search(pool, elimination="factor", n_best=2).fit(X, y)
     assert more.n_candidates_[:2] == [9, 3]
     # As many as are wanted: there is nothing more to find out.
-    four = HalvingModelSelector(
-        pool, min_samples=50, elimination="factor", n_best=4, refit=False
-    ).fit(X, y)
+    four = search(pool, elimination="factor", n_best=4).fit(X, y)
     assert four.n_candidates_ == [9]
     assert (four.results_["rank"] <= 9).all()
 
@@ -116,7 +116,7 @@ def test_the_factor_bounds_the_number_of_candidates(data):
 def test_it_stops_where_one_is_clearly_the_best(data):
     X, y = data
     pool = [("clean", Noisy(0.0)), *((f"bad {i}", Noisy(9.0 + i)) for i in range(4))]
-    selector = HalvingModelSelector(pool, min_samples=50).fit(X, y)
+    selector = search(pool, refit=True).fit(X, y)
     assert selector.n_candidates_ == [5]
     assert selector.n_resources_ == [50]
     assert selector.best_name_ == "clean"
@@ -126,12 +126,7 @@ def test_it_stops_where_one_is_clearly_the_best(data):
 def test_more_confidence_keeps_more(data):
     X, y = data
     pool = [(f"{i}", Noisy(2.0 + 0.2 * i, seed=i)) for i in range(10)]
-    kept = [
-        HalvingModelSelector(pool, min_samples=50, confidence=c, n_resamples=400, refit=False).fit(
-            X, y
-        )
-        for c in (0.5, 0.9, 0.99)
-    ]
+    kept = [search(pool, confidence=c, n_resamples=200).fit(X, y) for c in (0.5, 0.9, 0.99)]
     seconds = [selector.n_candidates_[1] for selector in kept]
     assert seconds == sorted(seconds)
     assert seconds[0] < seconds[-1]
@@ -150,14 +145,12 @@ def test_few_rows_are_ranked_once(data, pool):
 def test_other_scorers_and_priors(data, pool):
     X, y = data
     prior = {"noise 0.6": 2.0, "noise 0.5": 1.0, "noise 8.0": 0.0}
-    selector = HalvingModelSelector(
-        pool, min_samples=50, scorer=NCTIScorer(cv="loo"), prior=prior, refit=False
-    )
+    selector = search(pool, n_resamples=200, scorer=NCTIScorer(cv="loo"), prior=prior)
     results = selector.fit(X, y).results_
     assert {"normalized_seli", "normalized_vc", "normalized_prior"} <= set(results)
     assert results["prior_imputed"].sum() == 3
     with pytest.raises(ValueError, match="has cv=3"):
-        HalvingModelSelector(pool, min_samples=50, scorer=NCTIScorer(cv=3)).fit(X, y)
+        search(pool, scorer=NCTIScorer(cv=3)).fit(X, y)
 
 
 class BreaksOnMany(Noisy):
@@ -177,7 +170,7 @@ def test_a_failed_candidate_is_last_and_ends_nothing(data, pool):
 
     pool = [("broken", FunctionTransformer(broken)), *pool[:4], ("later", BreaksOnMany(0.4))]
     with pytest.warns(match="no such weights|too many rows"):
-        selector = HalvingModelSelector(pool, min_samples=50, refit=False).fit(X, y)
+        selector = search(pool).fit(X, y)
     errors = dict(zip(selector.results_["model"], selector.results_["error"], strict=True))
     assert errors["broken"] == "RuntimeError: no such weights"
     assert errors["later"] == "MemoryError: too many rows"
@@ -189,7 +182,7 @@ def test_an_iteration_in_which_all_fail_leaves_the_one_before(data):
 
     pool = [(f"{i}", BreaksOnMany(2.0, seed=i)) for i in range(2)]
     with pytest.warns(match="no candidate could be scored on 150 rows, so that"):
-        selector = HalvingModelSelector(pool, min_samples=50, refit=False).fit(X, y)
+        selector = search(pool).fit(X, y)
     assert selector.n_iterations_ == 1
     assert sorted(selector.results_["rank"]) == [1, 2]
     assert "no candidate could be scored on 150 rows" in flat(selector.ranking_)
@@ -204,7 +197,7 @@ def test_no_time_for_all(data, clock):
     X, y = data
     pool = [(f"slow {i}", Noisy(i, seconds=1.0)) for i in range(4)]
     prior = {"slow 2": 3.0, "slow 1": 2.0, "slow 3": 1.0}
-    selector = HalvingModelSelector(pool, min_samples=50, prior=prior, max_time=0.1, refit=False)
+    selector = search(pool, prior=prior, max_time=0.1)
     selector.fit(X, y)
     # The one with the best prior starts, however little time there is.
     assert selector.best_name_ == "slow 2"
@@ -221,7 +214,7 @@ def test_an_iteration_without_time_is_left_out(data, clock):
     """Four seconds for the first iteration; the second has time for one of four candidates."""
     X, y = data
     pool = [(f"slow {i}", Noisy(2.0, seconds=1.0, seed=i)) for i in range(4)]
-    selector = HalvingModelSelector(pool, min_samples=50, max_time=4.5, refit=False).fit(X, y)
+    selector = search(pool, max_time=4.5).fit(X, y)
     assert selector.n_candidates_ == [4]
     assert (selector.results_["iteration"] == 1).all()
     assert (selector.results_["error"] == "").all()
@@ -263,9 +256,9 @@ def test_a_class_of_one_row_is_refused(data):
 
 def test_the_winner_predicts(data, pool):
     X, y = data
-    selector = HalvingModelSelector(
-        pool, min_samples=50, final_estimator=LogisticRegression(max_iter=2000)
-    ).fit(X, y)
+    selector = search(pool, refit=True, final_estimator=LogisticRegression(max_iter=2000)).fit(
+        X, y
+    )
     expected = LogisticRegression(max_iter=2000).fit(
         dict(pool)[selector.best_name_].transform(X), y
     )
@@ -277,19 +270,14 @@ def test_the_winner_predicts(data, pool):
 def test_rows_may_come_in_any_order(data, pool):
     """Another order gives another part, but a fit with the same rows is the same."""
     X, y = data
-    first, again = (
-        HalvingModelSelector(pool, min_samples=50, refit=False).fit(X, y).results_
-        for _ in range(2)
-    )
+    first, again = (search(pool).fit(X, y).results_ for _ in range(2))
     np.testing.assert_array_equal(first["score"], again["score"])
-    other = (
-        HalvingModelSelector(pool, min_samples=50, random_state=1, refit=False).fit(X, y).results_
-    )
+    other = search(pool, random_state=1).fit(X, y).results_
     assert not np.array_equal(first["score"], other["score"])
 
 
 def test_verbose_says_where_it_is(data, pool, capsys):
-    HalvingModelSelector(pool, min_samples=50, verbose=1, refit=False).fit(*data)
+    search(pool, verbose=1).fit(*data)
     lines = capsys.readouterr().err.splitlines()
     assert "[HalvingModelSelector] iteration 1 of 3: 6 candidates, 50 rows more" in lines
     assert any(" leads (probability " in line for line in lines)
@@ -298,7 +286,7 @@ def test_verbose_says_where_it_is(data, pool, capsys):
 
 def test_verbose_does_not_call_late_candidates_failed(data, clock, capsys):
     pool = [(f"slow {i}", Noisy(i, seconds=1.0)) for i in range(4)]
-    HalvingModelSelector(pool, min_samples=50, max_time=0.1, refit=False, verbose=1).fit(*data)
+    search(pool, max_time=0.1, verbose=1).fit(*data)
     err = capsys.readouterr().err
     assert "iteration 1 of 3: 4 candidates" in err
     assert "failed" not in err

@@ -2,7 +2,6 @@
 
 import os
 
-import joblib
 import numpy as np
 import pytest
 from children import child
@@ -110,11 +109,9 @@ def test_unreadable_images_are_left_out_of_every_part(copied, models):
     assert (selector.results_["error"] == "").all()
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_many_at_a_time(data, models, backend):
+def test_many_at_a_time(data, models):
     one = HalvingModelSelector(candidates(models), **HALVING).fit(*data)
-    with joblib.parallel_backend(backend):
-        two = HalvingModelSelector(candidates(models), n_jobs=2, **HALVING).fit(*data)
+    two = HalvingModelSelector(candidates(models), n_jobs=2, **HALVING).fit(*data)
     assert two.n_candidates_ == one.n_candidates_
     np.testing.assert_allclose(two.results_["score"], one.results_["score"], **OF_FLOAT32)
 

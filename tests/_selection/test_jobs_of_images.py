@@ -2,12 +2,9 @@
 
 import os
 import re
-import warnings
 
-import joblib
 import numpy as np
 import pytest
-from children import server
 from sklearn import config_context
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
@@ -76,15 +73,6 @@ def test_candidates_of_one_geometry_open_each_image_once(
     assert_same(selector.results_, undisturbed)
 
 
-def test_worker_processes_of_this_machine_share_images(data, models, undisturbed, opened):
-    with joblib.parallel_config(backend="loky"):
-        selector = select(candidates(models[:2]), n_jobs=2).fit(*data)
-    # All that was opened was opened here.
-    assert sorted(opened) == sorted(data[0])
-    expected = select(candidates(models[:2])).fit(*data).results_
-    assert_same(selector.results_, expected)
-
-
 def test_rows_that_only_some_could_read(copied, models, tmp_path, monkeypatch):
     """A file that breaks in between: the later candidates would be scored on other rows."""
     paths, y = copied
@@ -142,34 +130,9 @@ def test_candidates_are_spread_over_gpus(models, monkeypatch):
     assert _jobs._spread_over_devices(named) == named
 
 
-def test_dask(data, models, undisturbed, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    import dask
-
-    method = {"distributed.worker.multiprocessing-method": server().get_start_method()}
-    with dask.config.set(method), warnings.catch_warnings():
-        # What a cluster warns of while it starts and stops is its own affair.
-        warnings.simplefilter("ignore")
-        with (
-            distributed.LocalCluster(
-                n_workers=2,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                local_directory=str(tmp_path),
-            ) as cluster,
-            distributed.Client(cluster),
-            joblib.parallel_config(backend="dask"),
-        ):
-            selector = select(candidates(models), n_jobs=-1).fit(*data)
-    assert_same(selector.results_, undisturbed)
-
-
 @pytest.mark.parametrize("n_jobs", [None, 2])
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_progress_over_all(data, models, capfd, n_jobs, backend):
-    with joblib.parallel_config(backend=backend):
-        select(candidates(models[:2]), verbose=1, n_jobs=n_jobs).fit(*data)
+def test_progress_over_all(data, models, capfd, n_jobs):
+    select(candidates(models[:2]), verbose=1, n_jobs=n_jobs).fit(*data)
     out, err = capfd.readouterr()
     assert out == ""
     first, second, last = err.splitlines()

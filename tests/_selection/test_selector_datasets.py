@@ -3,25 +3,9 @@
 import numpy as np
 import pytest
 from helpers import import_datasets
-from image_pool import Image, assert_same, candidates, select, torch
+from image_pool import Examples, Image, assert_same, candidates, select, torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
-
-
-class Examples(torch.utils.data.Dataset):
-    """Pairs of an image and its label, which counts how often each is read."""
-
-    def __init__(self, paths, y):
-        self.paths = paths
-        self.y = y
-        self.reads = []
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, index):
-        self.reads.append(index)
-        return Image.open(self.paths[index]), torch.tensor(self.y[index])
 
 
 class Brightness(TransformerMixin, BaseEstimator):
@@ -96,12 +80,3 @@ def test_unreadable_images_of_a_data_set(copied, models):
     assert set(selector.results_["error"]) == {""}
     with pytest.raises(ValueError, match=r"X\[7\]: .* cannot be read as an image"):
         select(pool).fit(table)
-
-
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_candidates_run_at_the_same_time(data, models, undisturbed, backend):
-    from joblib import parallel_config
-
-    with parallel_config(backend=backend):
-        got = select(candidates(models), n_jobs=2).fit(Examples(*data))
-    assert_same(got.results_, undisturbed)

@@ -7,7 +7,6 @@ import shutil
 import sys
 import types
 
-import joblib
 import numpy as np
 import pytest
 from children import child
@@ -128,10 +127,8 @@ def test_other_limits_are_tokenized_apart(pool, tokenized):
     assert results["n_truncated"][2] > results["n_truncated"][0]
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_backends_give_the_same(pool, undisturbed, backend):
-    with joblib.parallel_backend(backend):
-        results = select(candidates(pool), n_jobs=2).fit(TEXTS, LABELS).results_
+def test_many_at_a_time(pool, undisturbed):
+    results = select(candidates(pool), n_jobs=2).fit(TEXTS, LABELS).results_
     assert_same(results, undisturbed)
 
 

@@ -3,7 +3,6 @@
 import json
 import pickle
 
-import joblib
 import numpy as np
 import pytest
 from helpers import FLOAT32_ROUNDING, OF_FLOAT32
@@ -507,13 +506,3 @@ def test_a_final_estimator_is_fitted_on_features(data, folders):
     assert selector.best_model_[-1].n_features_in_ == 96
     assert selector.predict(images).shape == (48,)
     assert selector.best_model_[0].output == "features"
-
-
-def test_worker_processes(data, folders):
-    images, y = data
-    models = [(name[-2:], TimmBackbone(name, device="cpu")) for name in folders[:2]]
-    options = {"scorer": [SCORER, LEEP()], "refit": False}
-    expected = ModelSelector(models, **options).fit(images, y).results_
-    with joblib.parallel_config(backend="loky"):
-        results = ModelSelector(models, n_jobs=2, **options).fit(images, y).results_
-    np.testing.assert_allclose(results["leep"], expected["leep"], **OF_FLOAT32)

@@ -139,10 +139,14 @@ def test_silence(data, capfd, monkeypatch):
     assert capfd.readouterr() == ("", "")
 
 
+def halving(data, **parameters):
+    """Return a fitted search that shows its progress."""
+    options = {"min_samples": 50, "elimination": "factor", "n_resamples": 40, **parameters}
+    return HalvingModelSelector(cheap(30), refit=False, verbose=1, **options).fit(*data)
+
+
 def test_halving_shows_iteration_and_candidates_left(data, capsys):
-    selector = HalvingModelSelector(
-        cheap(30), min_samples=50, elimination="factor", refit=False, verbose=1
-    ).fit(*data)
+    selector = halving(data)
     lines = capsys.readouterr().err.splitlines()
     n = selector.n_possible_iterations_
     left = [*selector.n_candidates_[1:], None]
@@ -177,9 +181,7 @@ def test_a_terminal_has_one_line(data, terminal, monkeypatch):
 
 def test_halving_on_a_terminal_has_one_line(data, terminal, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
-    selector = HalvingModelSelector(
-        cheap(30), min_samples=50, elimination="factor", max_time=1e5, refit=False, verbose=1
-    ).fit(*data)
+    selector = halving(data, max_time=1e5)
     screen = Screen(terminal.getvalue())
     (line,) = screen.shown
     n, of, last = selector.n_iterations_, selector.n_possible_iterations_, selector.n_candidates_

@@ -244,12 +244,13 @@ class NormSums:
 
     def __init__(self, n_draws: int) -> None:
         self.sums = np.zeros(n_draws)
-        self._waiting: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+        self._waiting: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
         self._n_values = 0
 
-    def add(self, draw: int, grams: np.ndarray) -> None:
-        """Add Gram matrices of one draw, shape (n_blocks, size, size)."""
-        self._waiting[grams.shape[-1]].append((draw, grams))
+    def add(self, draws: int | np.ndarray, grams: np.ndarray) -> None:
+        """Add Gram matrices, shape (n_blocks, size, size), of one draw or of one draw each."""
+        draws = np.broadcast_to(draws, len(grams))
+        self._waiting[grams.shape[-1]].append((draws, grams))
         self._n_values += grams.size
         if self._n_values >= _BATCH_VALUES:
             self.finish()
@@ -260,8 +261,7 @@ class NormSums:
             draws, grams = zip(*waiting, strict=True)
             squares = np.linalg.eigvalsh(np.concatenate(grams))
             norms = np.sqrt(np.clip(squares, 0.0, None)).sum(axis=-1)
-            of_draw = np.repeat(draws, [len(blocks) for blocks in grams])
-            self.sums += np.bincount(of_draw, norms, minlength=len(self.sums))
+            self.sums += np.bincount(np.concatenate(draws), norms, minlength=len(self.sums))
         self._waiting.clear()
         self._n_values = 0
 

@@ -233,7 +233,7 @@ def _unshrunk(moments: ClassMoments, basis: PrincipalBasis) -> tuple[np.ndarray,
     The steps are those of ``LinearDiscriminantAnalysis(solver="svd")`` of scikit-learn 1.9,
     applied to the scatter instead of the rows.
     """
-    whitening = within_whitening(moments, basis)
+    whitening = within_whitening(moments.within, basis)
     offsets = moments.means - moments.priors @ moments.means
     spread = np.sqrt(moments.priors)[:, None] * (offsets @ whitening)
     _, singular, directions = np.linalg.svd(spread, full_matrices=False)
@@ -242,18 +242,34 @@ def _unshrunk(moments: ClassMoments, basis: PrincipalBasis) -> tuple[np.ndarray,
     return axes, axes @ (axes.T @ moments.means.T)
 
 
-def within_whitening(moments: ClassMoments, basis: PrincipalBasis) -> np.ndarray:
-    """Return the axes, shape (k, q), along which the scatter within the classes is 1."""
+def within_whitening(within: np.ndarray, basis: PrincipalBasis) -> np.ndarray:
+    """Return the axes along which the scatter within the classes is 1.
+
+    Parameters
+    ----------
+    within : ndarray of shape (..., k, k)
+        Scatter within the classes, or a stack of them.
+
+    basis : PrincipalBasis
+        Principal components.
+
+    Returns
+    -------
+    whitening : ndarray of shape (..., k, q)
+        The axes. Those without scatter are 0, for which nothing has a coordinate along them.
+    """
     real = np.flatnonzero(~basis.is_noise)
-    within = moments.within[np.ix_(real, real)]
+    correlation = within[..., real[:, None], real]
     # A component without within-class scatter is perfectly collapsed, which is the best case.
     # The lower bound retains it, with a deviation at rounding level, and avoids division by 0.
-    variances = np.maximum(np.diag(within), _EPS * basis.variances[0])
-    deviations = np.sqrt(variances)
-    correlation = within / np.outer(deviations, deviations)
-    np.fill_diagonal(correlation, 1.0)
-    squares, vectors = eigh(correlation)
-    in_span = squares > RANK_TOLERANCE**2
-    whitening = np.zeros((len(moments.within), int(in_span.sum())))
-    whitening[real] = vectors[:, in_span] / deviations[:, None] / np.sqrt(squares[in_span])
+    variances = np.maximum(np.diagonal(correlation, axis1=-2, axis2=-1), _EPS * basis.variances[0])
+    deviations = np.sqrt(variances)[..., None]
+    correlation = correlation / (deviations * deviations.swapaxes(-1, -2))
+    diagonal = np.arange(len(real))
+    correlation[..., diagonal, diagonal] = 1.0
+    squares, vectors = np.linalg.eigh(correlation)
+    least = RANK_TOLERANCE**2
+    lengths = np.where(squares > least, 1 / np.sqrt(np.maximum(squares, least)), 0.0)
+    whitening = np.zeros((*within.shape[:-1], len(real)))
+    whitening[..., real, :] = vectors / deviations * lengths[..., None, :]
     return whitening

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import eigh
 
 from .._linalg.moments import ClassMoments
 from .._utils.arrays import namespace, to_device_of
 from .._utils.components import Components
 from .._utils.resampling import Draws
-from .batched import NormSums, run_in_batches
+from .batched import NormSums, run_in_batches, transpose_stack
 from .discriminant import SHRINKAGE_FLOOR, Discriminant, fit_discriminant, within_whitening
 from .projection import Projection, balanced_folds
 from .weighted import WeightedRows
@@ -35,18 +34,20 @@ _LEAST_LEFT = 1e-8
 class LeaveOneOut:
     """Discriminants without one row each, in coordinates in which S_w is diagonal.
 
+    For a stack of moments, as of many resamples, the arrays are stacks.
+
     Attributes
     ----------
-    rotation : ndarray of shape (k, q)
+    rotation : ndarray of shape (..., k, q)
         From principal coordinates to those in which S_w is diagonal.
 
-    variances : ndarray of shape (q,)
+    variances : ndarray of shape (..., q)
         Variances within the classes along these coordinates.
 
-    means : ndarray of shape (n_classes, q)
+    means : ndarray of shape (..., n_classes, q)
         Class means in these coordinates.
 
-    counts : ndarray of shape (n_classes,)
+    counts : ndarray of shape (..., n_classes)
         Rows of each class.
 
     shrinkage : float
@@ -72,10 +73,10 @@ class LeaveOneOut:
         """Prepare the rows of these moments, with the shrinkage of their discriminant."""
         t = discriminant.shrinkage
         if t > SHRINKAGE_FLOOR:
-            variances, rotation = eigh(moments.within)
+            variances, rotation = np.linalg.eigh(moments.within)
         else:
-            t, rotation = 0.0, within_whitening(moments, discriminant.basis)
-            variances = np.ones(rotation.shape[1])
+            t, rotation = 0.0, within_whitening(moments.within, discriminant.basis)
+            variances = np.ones_like(rotation[..., 0, :])
         return cls(
             rotation=rotation,
             variances=np.clip(variances, 0.0, None),
@@ -103,35 +104,36 @@ class LeaveOneOut:
         y : ndarray of shape (n_rows,)
             Their classes.
 
-        weights : ndarray of shape (n_rows,), default=None
+        weights : ndarray of shape (..., n_rows), default=None
             Weight of each, positive; 1 if None.
 
         Returns
         -------
-        P : array of shape (n_rows, n_classes)
+        P : array of shape (..., n_rows, n_classes)
             Probabilities, where `H` lies.
         """
         xp = namespace(H)
         rows = np.arange(len(y))
         w = np.ones(len(y)) if weights is None else weights
-        own, rest = self.counts[y], self.counts.sum() - w
+        own, rest = self.counts[..., y], self.counts.sum(-1)[..., None] - w
         alone = own - w <= _LEAST_LEFT * own
         # The only row of its class is not used; this keeps what is computed of it finite.
         others = np.where(alone, own, own - w)
         share, weight = w / others, w * own / others
         means = to_device_of(self.means, H)
+        across = means.swapaxes(-1, -2)
         G = H @ to_device_of(self.rotation, H)
-        R = G - means[to_device_of(y, H)]
-        squares = (R * R).sum(1)
+        R = G - means[..., to_device_of(y, H), :]
+        squares = (R * R).sum(-1)
         diagonal = self._diagonal(squares, to_device_of(weight, H), to_device_of(rest, H))
         # Products with the inverse of the diagonal, of each row i and class j.
         RD = R / diagonal
-        mean_row = (G / diagonal) @ means.T
-        mean_mean = (1.0 / diagonal) @ (means * means).T
-        mean_r = RD @ means.T
-        r_row, r_r = (RD * G).sum(1), (RD * R).sum(1)
+        mean_row = (G / diagonal) @ across
+        mean_mean = (1.0 / diagonal) @ (across * across)
+        mean_r = RD @ across
+        r_row, r_r = (RD * G).sum(-1), (RD * R).sum(-1)
         # The class mean moves without its row.
-        place = to_device_of(rows, H), to_device_of(y, H)
+        place = ..., to_device_of(rows, H), to_device_of(y, H)
         step = to_device_of(share, H)
         mean_mean[place] += step * (step * r_r - 2.0 * mean_r[place])
         mean_row[place] -= step * r_row
@@ -139,30 +141,32 @@ class LeaveOneOut:
         a = (1.0 - self.shrinkage) * to_device_of(weight / rest, H)
         left = 1.0 - a * r_r
         singular = left < _LEAST_LEFT
-        gain = (a / xp.where(singular, xp.ones_like(left), left))[:, None]
-        logit = mean_row + gain * mean_r * r_row[:, None]
+        gain = (a / xp.where(singular, xp.ones_like(left), left))[..., None]
+        logit = mean_row + gain * mean_r * r_row[..., None]
         logit -= 0.5 * (mean_mean + gain * mean_r * mean_r)
         undecided = singular | to_device_of(alone, H)
         logit[undecided] = 0.0
         logit += to_device_of(self._log_priors(y, w), H)
-        logit -= logit.max(1)[:, None] if xp is np else logit.max(1).values[:, None]
+        logit -= (logit.max(-1) if xp is np else logit.amax(-1))[..., None]
         P = xp.exp(logit)
-        return P / P.sum(1)[:, None]
+        return P / P.sum(-1)[..., None]
 
     def _diagonal(self, squares: Any, weight: Any, rest: Any) -> Any:
         """Diagonal of the regularised scatter without each row, before its term of rank one."""
-        t, n = self.shrinkage, float(self.counts.sum())
-        plain = to_device_of((1.0 - t) * n * self.variances, squares) / rest[:, None]
-        trace = (n * float(self.variances.sum()) - weight * squares) / rest
+        t, n = self.shrinkage, self.counts.sum(-1)[..., None].astype(float)
+        plain = to_device_of((1.0 - t) * n * self.variances, squares)[..., None, :]
+        plain = plain / rest[..., None]
+        total = to_device_of(n * self.variances.sum(-1)[..., None], squares)
+        trace = (total - weight * squares) / rest
         target = (trace / self.n_dims).clip(self.least, None) if t else 0.0 * trace
-        return plain + t * target[:, None]
+        return plain + t * target[..., None]
 
     def _log_priors(self, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Logarithm of the priors without each row; minus infinity for a class without rows."""
-        left = np.repeat(self.counts[None].astype(float), len(y), axis=0)
-        left[np.arange(len(y)), y] -= weights
+        left = np.repeat(self.counts[..., None, :].astype(float), len(y), axis=-2)
+        left[..., np.arange(len(y)), y] -= weights
         with np.errstate(divide="ignore"):
-            return np.log(left.clip(0.0, None) / left.sum(axis=1, keepdims=True))
+            return np.log(left.clip(0.0, None) / left.sum(axis=-1, keepdims=True))
 
 
 def left_out_seli(
@@ -256,17 +260,16 @@ def resampled_left_out(
     n, k = rows.H.shape
 
     def measure(weights: np.ndarray) -> list[Components]:
-        norms, own = NormSums(len(weights)), np.zeros(len(weights))
-        for draw, (moments, w) in enumerate(zip(rows.moments(weights), weights, strict=True)):
-            left_out = LeaveOneOut.of(discriminant, moments)
-            P = left_out.posterior(rows.H, rows.codes, w)
-            own[draw] = P[np.arange(n), rows.codes] @ w
-            if "vc" in measured:
-                P *= np.sqrt(w)[:, None]
-                for part in rows.parts:
-                    block = P[part]
-                    tall = len(block) > P.shape[1]
-                    norms.add(draw, (block.T @ block if tall else block @ block.T)[None])
+        norms = NormSums(len(weights))
+        left_out = LeaveOneOut.of(discriminant, rows.stacked_moments(weights))
+        P = left_out.posterior(rows.H, rows.codes, weights)
+        own = (P[:, np.arange(n), rows.codes] * weights).sum(axis=1)
+        if "vc" in measured:
+            P *= np.sqrt(weights)[:, :, None]
+            for part in rows.parts:
+                block, across = P[:, part], transpose_stack(P[:, part])
+                tall = block.shape[1] > block.shape[2]
+                norms.add(np.arange(len(P)), across @ block if tall else block @ across)
         norms.finish()
         seli = [
             left_out_seli(rows, w, discriminant) if "seli" in measured else None for w in weights
@@ -274,5 +277,6 @@ def resampled_left_out(
         posteriors = zip(norms.sums, own, strict=True)
         return [components_of(*parts) for parts in zip(seli, posteriors, strict=True)]
 
-    values = n * (3 * k + 5 * len(rows.parts))
+    # Intermediate results are some four times as large as what is held, and belong in a cache.
+    values = 4 * (n * (3 * k + 5 * len(rows.parts)) + 4 * k * k)
     return run_in_batches(measure, draws.by_class(bayesian=True), values)

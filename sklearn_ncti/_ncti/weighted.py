@@ -49,6 +49,12 @@ class WeightedRows:
         return cls(H, codes, H - means[codes], means, parts)
 
     def moments(self, weights: np.ndarray) -> list[ClassMoments]:
+        """Return the moments of the rows under each of many weights, see `stacked_moments`."""
+        stack = self.stacked_moments(weights)
+        parts = zip(stack.counts, stack.means, stack.within, strict=True)
+        return [ClassMoments(*of_draw) for of_draw in parts]
+
+    def stacked_moments(self, weights: np.ndarray) -> ClassMoments:
         """Return the moments of the rows under each of many weights.
 
         Parameters
@@ -58,21 +64,16 @@ class WeightedRows:
 
         Returns
         -------
-        moments : list of ClassMoments
-            Moments for each row of `weights`.
+        moments : ClassMoments
+            Stacks of counts, means and scatters, one for each row of `weights`.
         """
         counts = np.stack([weights[:, part].sum(axis=1) for part in self.parts], axis=1)
         sums = np.stack([weights[:, part] @ self.offsets[part] for part in self.parts], axis=1)
         shifts = sums / counts[:, :, None]
-        return [
-            ClassMoments(
-                counts=of_classes,
-                means=self.means + shift,
-                within=(self.scatter(self.offsets, of_rows) - (of_classes * shift.T) @ shift)
-                / of_classes.sum(),
-            )
-            for of_rows, of_classes, shift in zip(weights, counts, shifts, strict=True)
-        ]
+        within = np.array([self.scatter(self.offsets, of_rows) for of_rows in weights])
+        within -= (counts[:, :, None] * shifts).swapaxes(1, 2) @ shifts
+        within /= counts.sum(axis=1)[:, None, None]
+        return ClassMoments(counts, self.means + shifts, within)
 
     @staticmethod
     def scatter(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ from sklearn_ncti import (
     WithinClassVariability,
     rank_features,
 )
-from sklearn_ncti._ncti.discriminant import fit_discriminant
+from sklearn_ncti._ncti.discriminant import fit_discriminant, within_whitening
 from sklearn_ncti._ncti.leave_one_out import LeaveOneOut
 from sklearn_ncti._ncti.projection import Projection, balanced_folds
+from sklearn_ncti._ncti.weighted import WeightedRows
 from sklearn_ncti._utils.resampling import Draws
 
 
@@ -59,6 +60,34 @@ def test_closed_form_is_n_refits(shrinkage, counts):
     # Any part of the rows, in any order.
     part = np.random.default_rng(0).permutation(len(y))[:17]
     np.testing.assert_allclose(left_out.posterior(H[part], y[part]), expected[part], atol=1e-9)
+
+
+@pytest.mark.parametrize("shrinkage", [1e-10, 0.3], ids=str)
+def test_a_stack_gives_what_each_of_its_draws_gives(shrinkage):
+    """Also where one of them has weight on too few rows for a scatter of full rank."""
+    X, y = make_problem(d=6, counts=[12, 14, 16], scale=3.0, spread=1.0)
+    projection = Projection.of(X, y, 3, 6)
+    rows = WeightedRows.of(projection, y)
+    weights = np.random.default_rng(0).exponential(size=(4, len(y)))
+    first = np.concatenate([np.arange(len(y))[part][:2] for part in rows.parts])
+    weights[2, np.setdiff1d(np.arange(len(y)), first)] = 1e-12
+    discriminant = fit_discriminant(
+        projection.basis, projection.moments, shrinkage=shrinkage, n_dims=6
+    )
+    stack = rows.stacked_moments(weights)
+    together = LeaveOneOut.of(discriminant, stack).posterior(rows.H, rows.codes, weights)
+    assert together.shape == (4, len(y), 3)
+    whitening = within_whitening(stack.within, discriminant.basis)
+    assert np.isfinite(whitening).all()
+    assert whitening.any(axis=1).sum(axis=1).tolist() == [6, 6, 3, 6]
+    for draw, moments in enumerate(rows.moments(weights)):
+        alone = LeaveOneOut.of(discriminant, moments)
+        expected = alone.posterior(rows.H, rows.codes, weights[draw])
+        np.testing.assert_allclose(together[draw], expected, atol=1e-9)
+        axes = whitening[draw][:, whitening[draw].any(axis=0)]
+        np.testing.assert_allclose(
+            axes.T @ moments.within @ axes, np.eye(axes.shape[1]), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("shrinkage", [1e-10, 0.3], ids=str)

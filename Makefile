@@ -34,7 +34,7 @@ OLDEST_TORCH = \
 	"torch==2.6.0; python_version < '3.14'" "torchvision==0.21.0; python_version < '3.14'" \
 	"timm==1.0.26" "transformers==5.18.0" "tqdm==4.64.0" "pillow==10.1.0; python_version < '3.12'" \
 	"matplotlib==3.7.0; python_version < '3.12'" "pandas==2.0.0; python_version < '3.12'" \
-	"pyparsing<3.1; python_version < '3.12'"
+	"rich==13.8.0" "pyparsing<3.1; python_version < '3.12'"
 
 # Its comma would end an argument of a call.
 OF_DEV = ".[lint,release]"

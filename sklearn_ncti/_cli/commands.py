@@ -160,7 +160,7 @@ def _rank(options: RankOptions, outputs: Outputs) -> Outcome:
     ranking = selector.fit(rows, labels).ranking_
     _show_tracebacks(ranking.results["traceback"], options.verbose)
     facts = _facts(selector, len(rows)) | {"models": {models[model]: model for model in models}}
-    report = partial(selector._report, options.settings())
+    report = partial(selector._report, options.settings(), in_options)
     return Outcome(options.command, ranking, _table(ranking), facts, scoring, report)
 
 

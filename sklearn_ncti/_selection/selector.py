@@ -808,8 +808,8 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "ranking_")
         write_report(path, lambda: self._report(settings), overwrite=overwrite)
 
-    def _report(self, settings=None):
-        """Return the report as HTML."""
+    def _report(self, settings=None, words=str):
+        """Return the report as HTML, see `ranking_report`."""
         if settings is None:
             settings = self.get_params(deep=False)
             # The candidates are in the table.
@@ -821,6 +821,7 @@ class ModelSelector(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             self._data_summary.for_report(),
             settings=settings,
             pretrained=pretrained_of(best),
+            words=words,
         )
 
     @property

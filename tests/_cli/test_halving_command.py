@@ -181,6 +181,9 @@ def test_candidates_without_time_are_left_out_and_no_failures(
     assert "Candidates left out" in text
     assert "Candidates that failed" not in text
     assert text.count(">left out</td>") == 2
+    # In the words of the command line, as the table.
+    assert "not started before --max-time 1000 was over" in text
+    assert "max_time=" not in text
     assert json.loads(file.read_text())["n_candidates"] == [1]
 
 

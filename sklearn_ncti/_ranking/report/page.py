@@ -78,6 +78,7 @@ def ranking_report(
     *,
     settings: Mapping[str, Any] | None = None,
     pretrained: Pretrained | None = None,
+    words: Callable[[str], str] = str,
 ) -> str:
     """Return a report on a ranking.
 
@@ -96,14 +97,18 @@ def ranking_report(
         Where the weights of the best candidate come from. None if it is no model of timm or
         transformers, or if that is not known.
 
+    words : callable, default=str
+        Function from a note or an error to the text that is shown.
+
     Returns
     -------
     html : str
         HTML document that contains its pictures, style and script, and loads nothing.
     """
-    warnings = [f'<p class="warning">{escaped(text)}</p>' for text in ranking.notes]
+    warnings = [f'<p class="warning">{escaped(words(text))}</p>' for text in ranking.notes]
     # Candidates without a score have their own parts; warnings come first.
-    told = [n.text for n in notes(ranking) if not n.is_failure and n.text not in ranking.notes]
+    texts = [n.text for n in notes(ranking) if not n.is_failure]
+    told = [words(text) for text in texts if text not in ranking.notes]
     parts = [
         *verdict_part(ranking),
         *warnings,
@@ -113,8 +118,8 @@ def ranking_report(
         *table_part(ranking),
         f'<p class="faint">{"<br>".join(map(escaped, told))}</p>',
         *scatter_part(ranking),
-        *_errors_part(ranking),
-        *_left_out_part(ranking),
+        *_errors_part(ranking, words),
+        *_left_out_part(ranking, words),
         *([] if data is None else _data_part(data)),
         "<h2>Settings and versions</h2>",
         definitions({**(settings or {}), **_versions()}),
@@ -202,7 +207,7 @@ def _fine_tuning_part(
     ]
 
 
-def _errors_part(ranking: RankingResults) -> list[str]:
+def _errors_part(ranking: RankingResults, words: Callable[[str], str]) -> list[str]:
     """Return the errors of the candidates that failed, or nothing if none did."""
     columns = ranking.results
     items = []
@@ -215,18 +220,20 @@ def _errors_part(ranking: RankingResults) -> list[str]:
         if rest:
             trace = escaped(error, keep="\n")
             more = f"<details><summary>traceback</summary><pre>{trace}</pre></details>"
-        items.append(f"<dt>{escaped(columns['model'][i])}</dt><dd>{escaped(first)}{more}</dd>")
+        items.append(
+            f"<dt>{escaped(columns['model'][i])}</dt><dd>{escaped(words(first))}{more}</dd>"
+        )
     if not items:
         return []
     return ["<h2>Candidates that failed</h2>", f'<dl class="errors">{"".join(items)}</dl>']
 
 
-def _left_out_part(ranking: RankingResults) -> list[str]:
+def _left_out_part(ranking: RankingResults, words: Callable[[str], str]) -> list[str]:
     """Return the candidates that were not started by reason, or nothing if all were."""
     reasons = left_out_by_reason(ranking)
     if not reasons:
         return []
-    texts = {reason: ", ".join(names) for reason, names in reasons.items()}
+    texts = {words(reason): ", ".join(names) for reason, names in reasons.items()}
     return ["<h2>Candidates left out</h2>", definitions(texts)]
 
 

@@ -64,7 +64,7 @@ class Child:
     def kill_at(self, path):
         """Wait for a file that the script writes, and kill the process."""
         while not path.exists():
-            assert self.is_alive(), "it ended before it could be killed"
+            assert self.is_alive(), f"it ended before it could be killed: {self.answer()}"
             time.sleep(0.02)
         self._process.kill()
         self._process.join()

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from children import child
 from helpers import running
 
 
@@ -15,20 +14,6 @@ def test_a_child_does_not_outlive_the_test_that_failed():
     ):
         raise ZeroDivisionError
     assert child.returncode is not None
-
-
-def test_a_script_ends_with_its_block(tmp_path):
-    with child("while True: pass", None, tmp_path) as run:
-        assert run.is_alive()
-    assert not run.is_alive()
-
-
-def test_what_fails_in_a_script_is_said(tmp_path):
-    with (
-        child("answer = 1 / job", 0, tmp_path) as run,
-        pytest.raises(AssertionError, match="ZeroDivisionError"),
-    ):
-        run.answer()
 
 
 def test_children_are_started_by_the_helper_that_ends_them():

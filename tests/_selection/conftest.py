@@ -24,6 +24,20 @@ def data(tmp_path_factory):
     return paths, y
 
 
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory):
+    """Paths of photographs of three classes that are hard to tell apart, and their labels."""
+    Image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("hard")
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    paths = [str(folder / f"{i:02}.png") for i in range(60)]
+    for path, label in zip(paths, y, strict=True):
+        small = rng.integers(0, 150 + 25 * label, size=(5, 5, 3)).astype(np.uint8)
+        Image.fromarray(small).resize((40, 36)).save(path)
+    return paths, y
+
+
 @pytest.fixture
 def copied(data, tmp_path):
     """The same, to be spoiled."""

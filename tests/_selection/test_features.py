@@ -9,8 +9,6 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
-from children import child
-from helpers import OF_FLOAT32
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -21,7 +19,6 @@ timm = pytest.importorskip("timm")
 Image = pytest.importorskip("PIL.Image")
 
 from image_pool import (  # noqa: E402
-    COLUMNS,
     SCORER,
     Poisoned,
     assert_same,
@@ -262,63 +259,6 @@ def test_memory_that_names_no_folder(data, models):
         select(candidates(models), memory=Memory()).fit(*data)
     without = select(candidates(models[:2]), memory=joblib.Memory(None, verbose=0))
     assert (without.fit(*data).results_["error"] == "").all()
-
-
-SCRIPT = """
-import time, warnings
-import numpy as np
-from sklearn_ncti import ModelSelector, NCTIScorer, TimmBackbone
-from sklearn_ncti.backbones import _network
-
-warnings.simplefilter("ignore")
-real, calls = _network.Network.features, []
-
-def features(self, pixels):
-    # 4 batches of 15 each: the 11th call is in the middle of the third candidate.
-    calls.append(len(pixels))
-    if job["stop"] and len(calls) == 11:
-        open(job["stop"], "w").close()
-        time.sleep(600)
-    return real(self, pixels)
-
-_network.Network.features = features
-selector = ModelSelector(
-    [(name[-2:], TimmBackbone(name, device="cpu", batch_size=15)) for name in job["models"]],
-    scorer=NCTIScorer(n_components=4), refit=False, memory=job["memory"],
-).fit(job["paths"], job["y"])
-answer = {name: selector.results_[name].tolist() for name in ("score", "seli", "ncc", "vc")}
-"""
-
-
-def ranking_in_a_process(data, models, memory, stop=""):
-    paths, y = data
-    job = {"models": models, "memory": str(memory), "paths": paths, "y": y, "stop": stop}
-    return child(SCRIPT, job, memory.parent)
-
-
-def test_a_killed_run_goes_on_where_it_stopped(data, models, undisturbed, tmp_path, extracted):
-    reached = tmp_path / "reached"
-    with ranking_in_a_process(data, models, tmp_path / "cache", stop=reached) as run:
-        run.kill_at(reached)
-    entries = list((tmp_path / "cache" / "features").iterdir())
-    assert len(entries) == 2
-    assert all(entry.suffix == ".npz" for entry in entries)
-    selector = select(candidates(models, batch_size=15), memory=str(tmp_path / "cache"))
-    results = selector.fit(*data).results_
-    assert extracted == ["m2", "m3", "m4"]
-    assert_same(results, undisturbed)
-
-
-def test_two_processes_rank_into_one_folder(data, models, undisturbed, tmp_path, extracted):
-    both = [ranking_in_a_process(data, models, tmp_path / "cache") for _ in range(2)]
-    with both[0] as first, both[1] as second:
-        for run in (first, second):
-            results = run.answer()
-            for name in COLUMNS:
-                np.testing.assert_allclose(results[name], undisturbed[name], **OF_FLOAT32)
-    kept = select(candidates(models), memory=str(tmp_path / "cache")).fit(*data).results_
-    assert extracted == []
-    assert_same(kept, undisturbed)
 
 
 # --- faults

@@ -4,7 +4,6 @@ import os
 
 import numpy as np
 import pytest
-from children import child
 from helpers import OF_FLOAT32
 from sklearn.linear_model import LogisticRegression
 
@@ -26,17 +25,8 @@ HALVING = {"scorer": SCORER, "min_samples": 20, "n_resamples": 40, "refit": Fals
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Paths of photographs of three classes that are hard to tell apart, and their labels."""
-    Image = pytest.importorskip("PIL.Image")
-    folder = tmp_path_factory.mktemp("hard")
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 3
-    paths = [str(folder / f"{i:02}.png") for i in range(60)]
-    for path, label in zip(paths, y, strict=True):
-        small = rng.integers(0, 150 + 25 * label, size=(5, 5, 3)).astype(np.uint8)
-        Image.fromarray(small).resize((40, 36)).save(path)
-    return paths, y
+def data(hard):
+    return hard
 
 
 @pytest.fixture
@@ -126,48 +116,3 @@ def test_kept_features_serve_the_next_fit(data, models, tmp_path, passed):
     n_second = selector.n_candidates_[1]
     selector.set_params(confidence=0.999).fit(*data)
     assert len(passed) == selector.n_candidates_[1] - n_second
-
-
-SCRIPT = """
-import time
-from sklearn_ncti import HalvingModelSelector, NearestCenterClassifier, TimmBackbone
-real = TimmBackbone.extract
-calls = []
-
-def extract(self, *args, **kwargs):
-    calls.append(self.model)
-    if job["stop"] and len(calls) == 7:
-        open(job["stop"], "w").close()
-        time.sleep(600)
-    return real(self, *args, **kwargs)
-
-TimmBackbone.extract = extract
-selector = HalvingModelSelector(
-    [(name[-2:], TimmBackbone(name, device="cpu")) for name in job["models"]],
-    scorer=NearestCenterClassifier(n_components=4, cv="loo", shrinkage="scale-free"),
-    min_samples=20, n_resamples=40, confidence=0.999, refit=False, memory=job["memory"],
-).fit(job["paths"], job["y"])
-answer = [selector.results_["score"].tolist(), len(calls), selector.n_candidates_]
-"""
-
-
-def fitted_in_a_process(data, models, memory, stop=""):
-    paths, y = data
-    job = {"models": models, "memory": str(memory), "paths": paths, "y": y, "stop": stop}
-    return child(SCRIPT, job, memory.parent)
-
-
-def test_a_killed_fit_goes_on_in_the_middle_of_an_iteration(data, models, tmp_path):
-    """Five networks in the first iteration and one in the second are done when it is killed."""
-    reached = tmp_path / "reached"
-    with fitted_in_a_process(data, models, tmp_path / "cache", stop=reached) as run:
-        run.kill_at(reached)
-    outputs = []
-    for memory in (tmp_path / "cache", tmp_path / "other"):
-        with fitted_in_a_process(data, models, memory) as run:
-            outputs.append(run.answer())
-    (resumed, n_resumed, kept), (undisturbed, n_all, also_kept) = outputs
-    assert kept == also_kept
-    assert n_all == sum(kept)
-    assert n_resumed == n_all - 6
-    np.testing.assert_allclose(resumed, undisturbed, **OF_FLOAT32)

@@ -9,7 +9,6 @@ import types
 
 import numpy as np
 import pytest
-from children import child
 from helpers import OF_FLOAT32
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import FitFailedWarning
@@ -347,55 +346,6 @@ def test_prior_from_the_weights(tmp_path):
     )
     assert first[0] != first[1]
     np.testing.assert_array_equal(first, second)
-
-
-SCRIPT = """
-import os, time
-from sklearn_ncti import ModelSelector, NCTIScorer, TextBackbone
-from sklearn_ncti.backbones import _text
-from text_pool import make_texts
-real, loads = _text.load_module, []
-def loading(*args):
-    loads.append(args)
-    if job["stop"] and len(loads) == 3:
-        open(job["stop"], "w").close()
-        time.sleep(600)
-    return real(*args)
-_text.load_module = loading
-models = [(os.path.basename(n), TextBackbone(n, device="cpu")) for n in job["names"]]
-scorer = NCTIScorer(n_components=4)
-selector = ModelSelector(models, scorer=scorer, refit=False, memory=job["memory"])
-selector.fit(*make_texts())
-answer = [len(loads), selector.results_["score"].tolist()]
-"""
-
-
-def ranking_in_a_process(names, memory, stop=""):
-    return child(SCRIPT, {"names": names, "memory": str(memory), "stop": stop}, memory.parent)
-
-
-def test_a_killed_run_goes_on_where_it_was(pool, undisturbed, tmp_path):
-    memory, reached = tmp_path / "cache", tmp_path / "reached"
-    with ranking_in_a_process(pool, memory, stop=reached) as run:
-        run.kill_at(reached)
-    assert len(list((memory / "features").glob("*.npz"))) == 2
-    with ranking_in_a_process(pool, memory) as run:
-        n_loads, scores = run.answer()
-    assert n_loads == 2
-    np.testing.assert_allclose(scores, undisturbed["score"], **OF_FLOAT32)
-
-
-def test_two_processes_share_a_cache(pool, undisturbed, tmp_path):
-    memory = tmp_path / "cache"
-    with (
-        ranking_in_a_process(pool, memory) as one,
-        ranking_in_a_process(pool[::-1], memory) as other,
-    ):
-        scores, reverse = one.answer()[1], other.answer()[1]
-    np.testing.assert_allclose(scores, undisturbed["score"], **OF_FLOAT32)
-    np.testing.assert_allclose(reverse[::-1], undisturbed["score"], **OF_FLOAT32)
-    assert len(list((memory / "features").glob("*.npz"))) == 4
-    assert not list((memory / "features").glob("unfinished-*"))
 
 
 def test_a_plan_says_what_is_unknown(pool, loaded):

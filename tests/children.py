@@ -66,8 +66,7 @@ class Child:
         while not path.exists():
             assert self.is_alive(), f"it ended before it could be killed: {self.answer()}"
             time.sleep(0.02)
-        self._process.kill()
-        self._process.join()
+        self.close()
 
     def close(self):
         """End the process, whatever it does."""

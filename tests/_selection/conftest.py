@@ -9,33 +9,28 @@ import numpy as np
 import pytest
 
 
+def photographs(folder, suffix, least, step):
+    """Write 60 small photographs of three classes, each brighter; return paths and labels."""
+    Image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    paths = [str(folder / f"{i:02}{suffix}") for i in range(60)]
+    for path, label in zip(paths, y, strict=True):
+        small = rng.integers(0, least + step * label, size=(5, 5, 3)).astype(np.uint8)
+        Image.fromarray(small).resize((40, 36)).save(path)
+    return paths, y
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Paths of small photographs of three classes, and their labels."""
-    Image = pytest.importorskip("PIL.Image")
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 3
-    paths = []
-    for i, label in enumerate(y):
-        small = rng.integers(0, 100 + 70 * label, size=(5, 5, 3)).astype(np.uint8)
-        paths.append(str(folder / f"{i:02}.jpg"))
-        Image.fromarray(small).resize((40, 36)).save(paths[-1])
-    return paths, y
+    return photographs(tmp_path_factory.mktemp("images"), ".jpg", 100, 70)
 
 
 @pytest.fixture(scope="module")
 def hard(tmp_path_factory):
     """Paths of photographs of three classes that are hard to tell apart, and their labels."""
-    Image = pytest.importorskip("PIL.Image")
-    folder = tmp_path_factory.mktemp("hard")
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 3
-    paths = [str(folder / f"{i:02}.png") for i in range(60)]
-    for path, label in zip(paths, y, strict=True):
-        small = rng.integers(0, 150 + 25 * label, size=(5, 5, 3)).astype(np.uint8)
-        Image.fromarray(small).resize((40, 36)).save(path)
-    return paths, y
+    return photographs(tmp_path_factory.mktemp("hard"), ".png", 150, 25)
 
 
 @pytest.fixture

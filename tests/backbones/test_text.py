@@ -357,6 +357,18 @@ def test_tokenizer_of_another_model(copy):
         backbone(f"local-dir:{copy}").fit_transform(["an egg"])
 
 
+def test_padding_token_without_an_embedding(copy):
+    """Padding goes through the network as other tokens do, and is checked as they are."""
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["[PAD]"] = 5000
+    for token in tokenizer["added_tokens"]:
+        if token["content"] == "[PAD]":
+            token["id"] = 5000
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match="gives the token 5000, and the network embeds only 0"):
+        backbone(f"local-dir:{copy}").fit_transform(["an egg", "a flight to rome and back"])
+
+
 def test_what_the_cache_is_keyed_by(text_models, copy, tmp_path):
     """The content of the files, not their place; and whatever changes the features."""
     name = f"local-dir:{copy}"
